@@ -1,0 +1,109 @@
+//! A batch: many records of one partition, in order, as columns. It is what sources hand out,
+//! what the detector scans and what the archive writes.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+
+use crate::field::FieldId;
+use crate::rejected::RejectedAt;
+
+/// Where the log time of a partition comes from; it decides how far its clock is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTimeOrigin {
+    /// Observed when the record was written or read: a broker's timestamp, a follower's clock.
+    Observed,
+    /// Worked out from the records of a file that is replayed.
+    Replayed,
+}
+
+impl LogTimeOrigin {
+    /// The word in archive files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Replayed => "replayed",
+        }
+    }
+
+    /// How long a key's clock waits beyond log time, microseconds: a replayed file's log time is a
+    /// guess from its records, and 24 h is the span in which a forged time is recognised.
+    pub fn slack(self) -> i64 {
+        match self {
+            Self::Observed => 0,
+            Self::Replayed => crate::time::DAY,
+        }
+    }
+}
+
+/// One ordered log of one source: the unit of order, state and ownership.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Partition {
+    /// The configured id of the source.
+    pub source_id: Arc<str>,
+    /// The partition's name within it: a Kafka partition, or "0" for files.
+    pub name: Arc<str>,
+    /// Where its log time comes from.
+    pub log_time_origin: LogTimeOrigin,
+}
+
+/// Records of one partition in order: events as columns, rejected records as rows.
+///
+/// Offsets ascend, log time never falls, and rejected records and events share both.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The partition they come from.
+    pub partition: Arc<Partition>,
+    /// The events, in [`event_schema`](crate::event_schema).
+    pub events: RecordBatch,
+    /// The rejected records, by ascending offset.
+    pub rejected: Vec<RejectedAt>,
+    /// A 64-bit digest of the bytes of each record, events and rejected records together, by
+    /// ascending offset. Empty where the records were read from an archive.
+    pub digests: Vec<u64>,
+    /// The format the records were read in, or "archive".
+    pub format: &'static str,
+}
+
+impl Batch {
+    /// The number of records.
+    pub fn records(&self) -> usize {
+        self.events.num_rows() + self.rejected.len()
+    }
+
+    /// The first and the last offset; `None` for an empty batch.
+    pub fn offsets(&self) -> Option<(i64, i64)> {
+        let events = self.event_offsets();
+        let first = [events.first(), self.rejected.first().map(|r| &r.offset)];
+        let last = [events.last(), self.rejected.last().map(|r| &r.offset)];
+        let first = first.into_iter().flatten().min()?;
+        let last = last.into_iter().flatten().max()?;
+        Some((*first, *last))
+    }
+
+    /// The offset of each event.
+    pub fn event_offsets(&self) -> &[i64] {
+        self.events.column(FieldId::LogOffset.index()).as_primitive::<Int64Type>().values()
+    }
+
+    /// The log time of each event, microseconds.
+    pub fn event_log_times(&self) -> &[i64] {
+        let column = self.events.column(FieldId::LogTime.index());
+        column.as_primitive::<TimestampMicrosecondType>().values()
+    }
+
+    /// The time of each event as the record says it, microseconds.
+    pub fn event_times(&self) -> &[i64] {
+        let column = self.events.column(FieldId::Time.index());
+        column.as_primitive::<TimestampMicrosecondType>().values()
+    }
+
+    /// The log time of the last record; `None` for an empty batch.
+    pub fn log_time(&self) -> Option<i64> {
+        let rejected = self.rejected.last().map(|r| r.log_time);
+        self.event_log_times().last().copied().max(rejected)
+    }
+}

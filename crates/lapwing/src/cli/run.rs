@@ -1,0 +1,179 @@
+//! `lapwing run`: follow logs until stopped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use lapwing_detector::Detector;
+use lapwing_ingest::source::Start;
+use lapwing_ingest::{FollowOptions, FollowSource, Next, Source};
+use lapwing_sink::{JsonAlerts, Sink};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{Outcome, start_log, stdout_alerts};
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, SourceConfig};
+use crate::pipeline::Pipeline;
+
+/// How often a source that has nothing new is looked at. With many sources each gets its share, so
+/// that one round over all of them takes this long.
+const POLL: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Follows the configured sources until SIGINT or SIGTERM; a second signal stops at once.
+pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Outcome> {
+    let config = Config::read(&args.config)?;
+    start_log(log_level.unwrap_or(&config.log_level), config.json_log)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime for signals cannot be started")?;
+    let result = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let follower = stop.clone();
+        let mut work = tokio::task::spawn_blocking(move || follow(&config, &follower));
+        loop {
+            tokio::select! {
+                done = &mut work => return done.context("following has panicked")?,
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.swap(true, Ordering::Relaxed) {
+                bail!("stopped at once by a second signal; the last checkpoint still holds");
+            }
+            info!("stopping: bringing everything to rest; a second signal stops at once");
+        }
+    });
+    // The thread of the work is not waited for if it was told to stop at once.
+    runtime.shutdown_background();
+    result.map(|()| Outcome::Done)
+}
+
+/// A source that is followed.
+struct Followed {
+    id: String,
+    source: FollowSource,
+}
+
+fn follow(config: &Config, stop: &AtomicBool) -> anyhow::Result<()> {
+    let rules = config.rules.load()?;
+    let mut pipeline = Pipeline::new(rules.clone(), config.limits, open_sinks(config)?);
+    let mut sources = Vec::new();
+    for source in &config.sources {
+        sources.push(open(config, source, &mut pipeline)?);
+    }
+    info!(sources = sources.len(), rules = rules.rules.len(), "started");
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(path) = &config.archive {
+            pipeline.open_archive(path)?;
+        }
+        one_epoch(config, &mut sources, &mut pipeline, stop)?;
+        if let Some(report) = pipeline.close_archive()? {
+            let events = report.events_written;
+            info!(
+                events,
+                files = report.files_written,
+                bytes = report.bytes_written,
+                "epoch archived"
+            );
+        }
+        save(config, &sources, &mut pipeline)?;
+    }
+    let (report, _) = pipeline.finish()?;
+    let latency = report.detect_us.as_ref();
+    info!(
+        events = report.events,
+        rejected = report.rejected_records(),
+        late = report.late,
+        alerts = report.alerts_by_level().values().sum::<u64>(),
+        detect_p50_us = latency.map_or(0, |h| h.value_at_quantile(0.5)),
+        detect_p99_us = latency.map_or(0, |h| h.value_at_quantile(0.99)),
+        "stopped"
+    );
+    Ok(())
+}
+
+/// Opens a source where it was left, with the state of its detector.
+fn open(
+    config: &Config,
+    source: &SourceConfig,
+    pipeline: &mut Pipeline,
+) -> anyhow::Result<Followed> {
+    let mut options = FollowOptions::new(source.id.as_str());
+    options.format = source.format;
+    options.decode.keep_raw = config.keep_raw;
+    options.decode.max_record_bytes = config.max_record_bytes;
+    options.max_future_skew = config.max_future_skew;
+    options.start = if source.from_beginning { Start::Beginning } else { Start::End };
+    options.poll = POLL / config.sources.len().max(1) as u32;
+    let checkpoint = Checkpoint::read(&config.state, &source.id)?;
+    let cursor = checkpoint.as_ref().map(|c| &c.cursor);
+    let opened = FollowSource::open(&source.include, options, cursor)?;
+    if let Some(checkpoint) = checkpoint.filter(|c| !c.state.is_empty()) {
+        let partition = opened.partition().clone();
+        let rules = pipeline.rules().clone();
+        let detector =
+            Detector::restore(rules, partition.clone(), config.limits, &checkpoint.state)
+                .with_context(|| format!("the checkpoint of source {}", source.id))?;
+        pipeline.adopt(&partition, detector);
+        info!(source = source.id, next_offset = checkpoint.cursor.next_offset, "resumed");
+    }
+    Ok(Followed { id: source.id.clone(), source: opened })
+}
+
+fn open_sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    sinks.extend(config.alerts_stdout.map(stdout_alerts));
+    if let Some(path) = &config.alerts_file {
+        sinks.push(Box::new(JsonAlerts::append(path)?));
+    }
+    Ok(sinks)
+}
+
+/// Reads until the epoch is over or somebody says stop.
+fn one_epoch(
+    config: &Config,
+    sources: &mut [Followed],
+    pipeline: &mut Pipeline,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let length = Duration::from_micros(config.epoch.max(1) as u64);
+    while !stop.load(Ordering::Relaxed) && start.elapsed() < length {
+        for followed in sources.iter_mut() {
+            match followed.source.next_batch()? {
+                Next::Batch(batch) => pipeline.take(batch)?,
+                Next::Idle { log_time } => {
+                    let partition = followed.source.partition().clone();
+                    pipeline.tick(&partition, log_time)?;
+                }
+                Next::End => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Saves cursors and states, after what they stand for is at rest.
+fn save(config: &Config, sources: &[Followed], pipeline: &mut Pipeline) -> anyhow::Result<()> {
+    for Followed { id, source } in sources {
+        let state = pipeline.snapshot(source.partition()).unwrap_or_default();
+        Checkpoint { cursor: source.cursor(), state }.write(&config.state, id)?;
+        for refused in &source.stats().refused {
+            warn!(source = id, "{refused}");
+        }
+    }
+    Ok(())
+}

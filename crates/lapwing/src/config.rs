@@ -1,0 +1,250 @@
+//! The configuration file of `run`: YAML, checked against one table of keys from which
+//! `schemas/config.schema.json` is made too.
+
+mod keys;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use lapwing_detector::Limits;
+use lapwing_detector::yaml::{Node, YamlError, read_documents};
+use lapwing_event::archive::is_path_name;
+use lapwing_event::time::MINUTE;
+use lapwing_ingest::KeepRaw;
+use lapwing_ingest::format::{FORMATS, Format, format_by_name};
+
+pub(crate) use keys::below;
+pub use keys::{CONFIG_KEYS, KeySpec, KeyType};
+
+use crate::rules::RuleSelection;
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// What is read.
+    pub sources: Vec<SourceConfig>,
+    /// The archive's folder, if there is one.
+    pub archive: Option<PathBuf>,
+    /// Which original records the archive keeps.
+    pub keep_raw: KeepRaw,
+    /// How often the archive's files are closed and the state is saved, microseconds.
+    pub epoch: i64,
+    /// A file to which alerts are appended as JSON Lines.
+    pub alerts_file: Option<PathBuf>,
+    /// How alerts are written to standard output.
+    pub alerts_stdout: Option<AlertFormat>,
+    /// The folder of cursors and detector states.
+    pub state: PathBuf,
+    /// The rules.
+    pub rules: RuleSelection,
+    /// What the detector may keep.
+    pub limits: Limits,
+    /// How far a time may be ahead of log time without being flagged, microseconds.
+    pub max_future_skew: i64,
+    /// The longest record, bytes.
+    pub max_record_bytes: usize,
+    /// Whether the program's own log is JSON.
+    pub json_log: bool,
+    /// What the program's own log tells, in the syntax of `tracing`.
+    pub log_level: String,
+}
+
+/// A configured source.
+#[derive(Debug)]
+pub struct SourceConfig {
+    /// Its id.
+    pub id: String,
+    /// Files, folders and patterns.
+    pub include: Vec<String>,
+    /// The format of all its logs; `None` to recognise each.
+    pub format: Option<&'static dyn Format>,
+    /// Whether logs that are there at the first start are read from their beginning.
+    pub from_beginning: bool,
+}
+
+/// How alerts are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertFormat {
+    /// For a person.
+    Text,
+    /// JSON Lines.
+    Json,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read; the first thing that is wrong in it, by file, line and key.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{}: cannot be read as text", path.display()))?;
+        Ok(Self::parse(&path.display().to_string(), &text)?)
+    }
+
+    /// Reads a text; `name` names it in errors.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by line and key.
+    pub fn parse(name: &str, text: &str) -> Result<Self, YamlError> {
+        let mut documents = read_documents(name, text)?;
+        let root = match documents.len() {
+            1 => documents.remove(0),
+            n => {
+                return Err(YamlError {
+                    file: name.into(),
+                    line: 1,
+                    key: String::new(),
+                    message: format!("expected one YAML document, found {n}"),
+                });
+            }
+        };
+        keys::check(&root)?;
+        build(&root)
+    }
+}
+
+fn build(root: &Node) -> Result<Config, YamlError> {
+    let at = |path: &str| keys::find(root, path);
+    let path = |path: &str| -> Result<Option<PathBuf>, YamlError> {
+        Ok(at(path).map(Node::text).transpose()?.map(PathBuf::from))
+    };
+    let span = |path: &str, default: i64| at(path).map_or(Ok(default), Node::timespan);
+    let count = |path: &str, default: usize| at(path).map_or(Ok(default), positive);
+    let defaults = Limits::default();
+    Ok(Config {
+        sources: read_sources(root.require("sources")?)?,
+        archive: path("archive.path")?,
+        keep_raw: match at("archive.raw").map(Node::text).transpose()? {
+            Some("none") => KeepRaw::None,
+            Some("all") => KeepRaw::All,
+            _ => KeepRaw::Unmapped,
+        },
+        epoch: span("archive.epoch", 5 * MINUTE)?,
+        alerts_file: path("alerts.file")?,
+        alerts_stdout: match at("alerts.stdout").map(Node::text).transpose()? {
+            Some("text") => Some(AlertFormat::Text),
+            Some("none") => None,
+            _ => Some(AlertFormat::Json),
+        },
+        state: path("state")?.ok_or_else(|| root.error("state is missing"))?,
+        rules: RuleSelection {
+            paths: texts(at("rules.paths"))?.into_iter().map(PathBuf::from).collect(),
+            without_builtin: !at("rules.builtin").map_or(Ok(true), Node::bool)?,
+            disable: texts(at("rules.disable"))?,
+            enable: texts(at("rules.enable"))?,
+        },
+        limits: Limits {
+            keys: count("detector.max_keys", defaults.keys)?,
+            entries_per_key: count("detector.max_entries_per_key", defaults.entries_per_key)?,
+            open_alerts: count("detector.max_open_alerts", defaults.open_alerts)?,
+        },
+        max_future_skew: span("ingest.max_future_skew", MINUTE)?,
+        max_record_bytes: count(
+            "ingest.max_record_bytes",
+            lapwing_ingest::decode::DEFAULT_MAX_RECORD_BYTES,
+        )?,
+        json_log: at("log.format").map(Node::text).transpose()? == Some("json"),
+        log_level: at("log.level").map_or(Ok("info"), Node::text)?.to_owned(),
+    })
+}
+
+fn positive(node: &Node) -> Result<usize, YamlError> {
+    usize::try_from(node.int()?)
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| node.error("expected 1 or more"))
+}
+
+fn texts(node: Option<&Node>) -> Result<Vec<String>, YamlError> {
+    let items = node.map(Node::list).transpose()?.unwrap_or_default();
+    items.iter().map(|item| item.text().map(str::to_owned)).collect()
+}
+
+fn read_sources(node: &Node) -> Result<Vec<SourceConfig>, YamlError> {
+    let mut sources: Vec<SourceConfig> = Vec::new();
+    for item in node.list()? {
+        let id = item.require("id")?;
+        let text = id.text()?;
+        if !is_path_name(text) {
+            return Err(
+                id.error("becomes part of a path: letters, digits, . _ - and at most 64 of them")
+            );
+        }
+        if sources.iter().any(|s| s.id == text) {
+            return Err(id.error(format!("the id {text} stands twice")));
+        }
+        let include = texts(Some(item.require("include")?))?;
+        if include.is_empty() {
+            return Err(item.require("include")?.error("names nothing to read"));
+        }
+        let format = item.get("format").map(read_format).transpose()?;
+        sources.push(SourceConfig {
+            id: text.to_owned(),
+            include,
+            format,
+            from_beginning: item.get("start").map(Node::text).transpose()? != Some("end"),
+        });
+    }
+    match sources.is_empty() {
+        true => Err(node.error("names no source")),
+        false => Ok(sources),
+    }
+}
+
+fn read_format(node: &Node) -> Result<&'static dyn Format, YamlError> {
+    let names: Vec<&str> = FORMATS.iter().map(|f| f.info().name).collect();
+    let name = node.word(&names)?;
+    Ok(format_by_name(name).expect("one of the known names"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "sources:\n  - {id: gw1, type: file, include: ['/x/*.log']}\nstate: /s\n";
+
+    #[test]
+    fn a_small_configuration_gets_the_defaults() {
+        let config = Config::parse("c.yml", SMALL).expect("valid");
+        assert_eq!(config.sources[0].id, "gw1");
+        assert!(config.sources[0].from_beginning);
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.epoch, 5 * MINUTE);
+        assert_eq!(config.alerts_stdout, Some(AlertFormat::Json));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_line_and_key() {
+        for (text, expected) in [
+            ("sorces: []\n", "c.yml:1: sorces: unknown key; did you mean sources?"),
+            (
+                "sources:\n  - {id: a, type: file, incude: [x]}\nstate: /s\n",
+                "c.yml:2: sources[0].incude: unknown key; did you mean include?",
+            ),
+            (
+                "sources:\n  - {id: a/b, type: file, include: [x]}\nstate: /s\n",
+                "c.yml:2: sources[0].id: becomes part of a path",
+            ),
+            (
+                "sources:\n  - {id: a, type: kafka, include: [x]}\nstate: /s\n",
+                "c.yml:2: sources[0].type: \"kafka\" is not known here; expected one of file",
+            ),
+            ("state: /s\n", "c.yml:1: sources is missing"),
+            ("sources:\n  - {id: a, type: file, include: [x]}\n", "c.yml:1: state is missing"),
+            (
+                "sources:\n  - {id: a, type: file, include: [x], format: nativ}\nstate: /s\n",
+                "c.yml:2: sources[0].format: \"nativ\" is not known here; did you mean native?",
+            ),
+            (
+                &format!("{SMALL}detector: {{max_keys: 0}}\n"),
+                "c.yml:4: detector.max_keys: expected 1 or more",
+            ),
+            (&format!("{SMALL}archive:\n  epoch: 5\n"), "c.yml:5: archive.epoch: expected text"),
+            ("", "c.yml:1: expected one YAML document"),
+        ] {
+            let error = Config::parse("c.yml", text).expect_err(text).to_string();
+            assert!(error.starts_with(expected), "{error}\n  does not begin with\n{expected}");
+        }
+    }
+}

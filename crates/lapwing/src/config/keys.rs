@@ -1,0 +1,190 @@
+//! The table of configuration keys: what is checked, what the schema says, what the docs list.
+
+use lapwing_detector::yaml::{Data, Node, YamlError};
+
+/// The type of a key's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// Keys of their own; the table lists them with a dot.
+    Group,
+    /// A list of mappings; the table lists their keys with `[].`.
+    Groups,
+    /// Text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of texts.
+    Texts,
+    /// A whole number from 1.
+    Count,
+    /// A whole number and s, m, h or d.
+    Timespan,
+    /// true or false.
+    Bool,
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct KeySpec {
+    /// Its dotted path.
+    pub path: &'static str,
+    /// The type of its value.
+    pub key_type: KeyType,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What holds if it is not there.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    key_type: KeyType,
+    default: &'static str,
+    meaning: &'static str,
+) -> KeySpec {
+    KeySpec { path, key_type, required: false, default, meaning }
+}
+
+const fn required(path: &'static str, key_type: KeyType, meaning: &'static str) -> KeySpec {
+    KeySpec { path, key_type, required: true, default: "", meaning }
+}
+
+/// Every key of the configuration.
+pub static CONFIG_KEYS: &[KeySpec] = &[
+    required("sources", KeyType::Groups, "what is read"),
+    required(
+        "sources[].id",
+        KeyType::Text,
+        "the source's id: letters, digits, . _ -; part of alert ids and archive paths",
+    ),
+    required(
+        "sources[].type",
+        KeyType::Word(&["file"]),
+        "file: followed as it grows, through rotation",
+    ),
+    required("sources[].include", KeyType::Texts, "files, folders and patterns (*, **, ?, [])"),
+    key(
+        "sources[].format",
+        KeyType::Text,
+        "recognised",
+        "the format of all its logs; `lapwing schema formats` lists them",
+    ),
+    key(
+        "sources[].start",
+        KeyType::Word(&["beginning", "end"]),
+        "beginning",
+        "where logs that are there at the first start are read from",
+    ),
+    required("state", KeyType::Text, "the folder that keeps cursors and detector states"),
+    key("archive", KeyType::Group, "none", "the Parquet archive"),
+    key("archive.path", KeyType::Text, "no archive", "its folder"),
+    key(
+        "archive.raw",
+        KeyType::Word(&["none", "unmapped", "all"]),
+        "unmapped",
+        "which original records are kept beside their events",
+    ),
+    key(
+        "archive.epoch",
+        KeyType::Timespan,
+        "5m",
+        "how often its files are closed and the state is saved",
+    ),
+    key("alerts", KeyType::Group, "", "where alerts go"),
+    key("alerts.file", KeyType::Text, "none", "a file to which they are appended as JSON Lines"),
+    key(
+        "alerts.stdout",
+        KeyType::Word(&["json", "text", "none"]),
+        "json",
+        "how they are written to standard output",
+    ),
+    key("rules", KeyType::Group, "", "which rules run"),
+    key("rules.builtin", KeyType::Bool, "true", "whether the built-in rules run"),
+    key(
+        "rules.paths",
+        KeyType::Texts,
+        "none",
+        "files of rules, and folders of .yml and .yaml files",
+    ),
+    key("rules.disable", KeyType::Texts, "none", "names of rules to switch off"),
+    key(
+        "rules.enable",
+        KeyType::Texts,
+        "none",
+        "names of rules to switch on that are off by themselves",
+    ),
+    key("detector", KeyType::Group, "", "what may be remembered, per partition and rule"),
+    key("detector.max_keys", KeyType::Count, "100000", "group keys"),
+    key(
+        "detector.max_entries_per_key",
+        KeyType::Count,
+        "1000000",
+        "events in the windows of one key",
+    ),
+    key("detector.max_open_alerts", KeyType::Count, "10000", "open alerts"),
+    key("ingest", KeyType::Group, "", "limits on records"),
+    key(
+        "ingest.max_record_bytes",
+        KeyType::Count,
+        "1048576",
+        "the longest record; longer ones are rejected",
+    ),
+    key(
+        "ingest.max_future_skew",
+        KeyType::Timespan,
+        "1m",
+        "how far a time may be ahead of log time without being flagged",
+    ),
+    key("log", KeyType::Group, "", "the program's own log, on standard error"),
+    key("log.format", KeyType::Word(&["text", "json"]), "text", "how it is written"),
+    key("log.level", KeyType::Text, "info", "error, warn, info, debug or trace, also per module"),
+];
+
+/// The value at a dotted path of mappings.
+pub(super) fn find<'a>(root: &'a Node, path: &str) -> Option<&'a Node> {
+    let found = path.split('.').try_fold(root, |node, key| node.get(key))?;
+    (!matches!(found.data, Data::Null)).then_some(found)
+}
+
+/// The keys directly below a path, with the last part of their names.
+pub(crate) fn below(prefix: &str) -> impl Iterator<Item = (&'static str, &'static KeySpec)> {
+    CONFIG_KEYS.iter().filter_map(move |spec| {
+        let name = spec.path.strip_prefix(prefix)?;
+        (!name.is_empty() && !name.contains(['.', '['])).then_some((name, spec))
+    })
+}
+
+/// Checks names, types and what is required.
+pub(super) fn check(root: &Node) -> Result<(), YamlError> {
+    check_group(root, "")
+}
+
+fn check_group(node: &Node, prefix: &str) -> Result<(), YamlError> {
+    let names: Vec<&str> = below(prefix).map(|(name, _)| name).collect();
+    node.only(&names)?;
+    for (name, spec) in below(prefix) {
+        match node.get(name) {
+            Some(value) if !matches!(value.data, Data::Null) => check_value(value, spec)?,
+            _ if spec.required => return Err(node.error(format!("{name} is missing"))),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_value(node: &Node, spec: &KeySpec) -> Result<(), YamlError> {
+    match spec.key_type {
+        KeyType::Group => check_group(node, &format!("{}.", spec.path)),
+        KeyType::Groups => {
+            node.list()?.iter().try_for_each(|n| check_group(n, &format!("{}[].", spec.path)))
+        }
+        KeyType::Text => node.text().map(drop),
+        KeyType::Word(words) => node.word(words).map(drop),
+        KeyType::Texts => node.list()?.iter().try_for_each(|n| n.text().map(drop)),
+        KeyType::Count => node.int().map(drop),
+        KeyType::Timespan => node.timespan().map(drop),
+        KeyType::Bool => node.bool().map(drop),
+    }
+}

@@ -1,0 +1,14 @@
+//! Joins sources, detectors and sinks: the pipeline, the configuration, the command line.
+
+pub mod cli;
+pub mod config;
+pub mod coverage;
+pub mod docs;
+pub mod pipeline;
+pub mod report;
+pub mod rules;
+
+mod archiver;
+mod checkpoint;
+mod progress;
+mod summary;

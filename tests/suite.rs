@@ -1,0 +1,18 @@
+//! The end-to-end tests, in one binary: the program as a user runs it.
+
+#[path = "suite/bad_input.rs"]
+mod bad_input;
+#[path = "suite/cases.rs"]
+mod cases;
+#[path = "suite/follow.rs"]
+mod follow;
+#[path = "suite/laws.rs"]
+mod laws;
+#[path = "suite/openclaw.rs"]
+mod openclaw;
+#[path = "suite/program.rs"]
+mod program;
+#[path = "suite/schemas.rs"]
+mod schemas;
+#[path = "suite/simulated.rs"]
+mod simulated;

@@ -1,0 +1,216 @@
+//! `run` on files that grow, rotate, are cut short and continue the next day: nothing is lost and
+//! nothing is read twice, also across a restart; a signal leaves whole files only.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use arrow_array::cast::AsArray;
+use parquet_rows::ids_in_archive;
+
+use crate::program::command;
+
+mod parquet_rows {
+    //! Reads an archive the way the program does.
+
+    use super::*;
+    use lapwing_event::FieldId;
+    use lapwing_ingest::{ArchiveSource, Next, Source};
+
+    /// The ids of all archived events, in the order of their offsets.
+    pub(super) fn ids_in_archive(archive: &Path) -> Vec<String> {
+        let mut ids = Vec::new();
+        let mut offsets: Vec<i64> = Vec::new();
+        let options = lapwing_ingest::ArchiveOptions::default();
+        let mut source = ArchiveSource::open(archive, options).expect("an archive");
+        while let Next::Batch(batch) = source.next_batch().expect("readable") {
+            let column = batch.events.column(FieldId::Id.index()).as_string::<i32>().clone();
+            ids.extend(column.iter().flatten().map(str::to_owned));
+            offsets.extend(batch.event_offsets());
+        }
+        assert!(offsets.windows(2).all(|w| w[0] < w[1]), "offsets ascend");
+        ids
+    }
+}
+
+/// A program that follows a folder; killed if the test forgets it.
+struct Running(Child);
+
+impl Running {
+    fn start(folder: &Path) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(folder.join("stderr.log"));
+        let child = command(folder)
+            .args(["run", "--config", "lapwing.yml"])
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"))
+            .spawn();
+        let running = Self(child.expect("the program starts"));
+        wait(folder, "it has started", || said(folder).matches("started").count() > 0);
+        running
+    }
+
+    fn signal(&self, name: &str) {
+        let status = std::process::Command::new("kill")
+            .args([name, &self.0.id().to_string()])
+            .status()
+            .expect("kill");
+        assert!(status.success());
+    }
+
+    /// Asks it to stop and waits until it has.
+    fn stop(mut self, folder: &Path) {
+        self.signal("-TERM");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match self.0.try_wait().expect("a child") {
+                Some(status) => {
+                    assert!(status.success(), "{}", said(folder));
+                    break;
+                }
+                None if Instant::now() > deadline => panic!("did not stop:\n{}", said(folder)),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn said(folder: &Path) -> String {
+    fs::read_to_string(folder.join("stderr.log")).unwrap_or_default()
+}
+
+/// Waits until something holds, with a limit and a readable failure.
+fn wait(folder: &Path, what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}:\n{}", said(folder));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn prepare(epoch: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!(
+        "sources:\n  - {{id: gw, type: file, include: ['logs/*.log']}}\nstate: state\n\
+         archive: {{path: archive, epoch: {epoch}}}\nalerts: {{file: alerts.jsonl, stdout: none}}\n"
+    );
+    fs::write(folder.path().join("lapwing.yml"), config).expect("a file");
+    fs::create_dir(folder.path().join("logs")).expect("a folder");
+    folder
+}
+
+/// A failed login that can be told from all others; every one fires, so that alerts show what was
+/// read.
+fn line(id: &str) -> String {
+    format!(
+        "{{\"time\":\"2026-11-22T16:00:00Z\",\"kind\":\"auth\",\"outcome\":\"denied\",\"id\":\"{id}\",\
+         \"reason\":{{\"code\":\"rate_limited\"}},\"source\":{{\"ip\":\"{id}\"}}}}\n"
+    )
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a log");
+    file.write_all(text.as_bytes()).expect("written");
+}
+
+/// Waits until the event with this id has raised its alert: then it was read.
+fn wait_for(folder: &Path, id: &str) {
+    let alerts = folder.join("alerts.jsonl");
+    let key = format!("\"source.ip\":\"{id}\"");
+    wait(folder, id, || fs::read_to_string(&alerts).unwrap_or_default().contains(&key));
+}
+
+#[test]
+fn rotation_the_next_day_and_restarts_lose_nothing_and_repeat_nothing() {
+    let folder = prepare("1s");
+    let path = folder.path();
+    let log = path.join("logs/gw-2026-11-22.log");
+    append(&log, &line("a1"));
+    let running = Running::start(path);
+    wait_for(path, "a1");
+    append(&log, &line("a2"));
+    append(&log, &line("a3")[..30]);
+    wait_for(path, "a2");
+    append(&log, &line("a3")[30..]);
+    wait_for(path, "a3");
+    fs::rename(&log, path.join("logs/gw-2026-11-22.1.log")).expect("renamed");
+    append(&path.join("logs/gw-2026-11-22.1.log"), &line("a4"));
+    append(&log, &line("b1"));
+    wait_for(path, "a4");
+    wait_for(path, "b1");
+    append(&path.join("logs/gw-2026-11-23.log"), &line("c1"));
+    wait_for(path, "c1");
+    running.stop(path);
+
+    // While nobody looks: another rotation, and more lines.
+    append(&log, &line("b2"));
+    fs::rename(path.join("logs/gw-2026-11-22.1.log"), path.join("logs/gw-2026-11-22.2.log"))
+        .expect("renamed");
+    fs::rename(&log, path.join("logs/gw-2026-11-22.1.log")).expect("renamed");
+    append(&path.join("logs/gw-2026-11-23.log"), &line("c2"));
+    let running = Running::start(path);
+    wait_for(path, "b2");
+    wait_for(path, "c2");
+    running.stop(path);
+
+    let mut ids = ids_in_archive(&path.join("archive"));
+    ids.sort();
+    assert_eq!(ids, ["a1", "a2", "a3", "a4", "b1", "b2", "c1", "c2"], "{}", said(path));
+}
+
+#[test]
+fn truncation_is_said_and_nothing_is_read_twice() {
+    let folder = prepare("1h");
+    let path = folder.path();
+    let log = path.join("logs/gw.log");
+    append(&log, &[line("a1"), line("a2")].concat());
+    let running = Running::start(path);
+    wait_for(path, "a2");
+    fs::write(&log, "").expect("cut");
+    wait(path, "the truncation is said", || said(path).contains("cut short"));
+    append(&log, &line("a3"));
+    wait_for(path, "a3");
+    running.stop(path);
+    let mut ids = ids_in_archive(&path.join("archive"));
+    ids.sort();
+    assert_eq!(ids, ["a1", "a2", "a3"]);
+}
+
+#[test]
+fn a_signal_while_writing_leaves_whole_files_only() {
+    let folder = prepare("1s");
+    let path = folder.path();
+    let log = path.join("logs/gw.log");
+    append(&log, &line("first"));
+    let running = Running::start(path);
+    wait_for(path, "first");
+    for burst in 0..20 {
+        let lines: Vec<String> = (0..500).map(|i| line(&format!("{burst}-{i}"))).collect();
+        append(&log, &lines.concat());
+    }
+    running.stop(path);
+    let first = ids_in_archive(&path.join("archive"));
+    let files = crate::program::files(&path.join("archive"));
+    assert!(!files.is_empty());
+    for (name, bytes) in files {
+        assert!(name.extension().is_some_and(|e| e == "parquet"), "{}", name.display());
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{}", name.display());
+    }
+    // What had not been read when the signal came is read after the next start.
+    let running = Running::start(path);
+    wait_for(path, "19-499");
+    running.stop(path);
+    let ids = ids_in_archive(&path.join("archive"));
+    assert!(ids.len() >= first.len());
+    assert_eq!(ids.len(), 1 + 20 * 500);
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len());
+}
