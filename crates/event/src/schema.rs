@@ -98,7 +98,7 @@ pub fn alert_schema() -> Value {
         "last_at": time(),
         "resolved_at": {"oneOf": [time(), {"type": "null"}]},
         "evidence": {"type": "object",
-            "properties": {"first": evidence.clone(), "latest": evidence.clone(),
+            "properties": {"first": evidence, "latest": evidence,
                 "samples": {"type": "array", "maxItems": crate::MAX_SAMPLES, "items": evidence}},
             "required": ["first", "latest", "samples"], "additionalProperties": false},
         "complete": {"type": "boolean"},

@@ -67,7 +67,7 @@ fn unreadable(record: &[u8], error: &simd_json::Error) -> Reject {
         }
         Ok(_) => Reject::new(
             RejectReason::NotJson,
-            format!("{:?} at byte {}", error.error(), error.index()),
+            format!("invalid at byte {} ({:?})", error.index(), error.error()),
         ),
     }
 }

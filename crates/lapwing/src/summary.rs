@@ -71,7 +71,7 @@ fn print_input(summary: &Summary<'_>, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out)?;
     if source.blank_lines > 0 {
-        writeln!(out, "blank      {} lines", number(source.blank_lines))?;
+        writeln!(out, "blank      {}", counted(source.blank_lines, "line"))?;
     }
     if report.rejected.is_empty() {
         return writeln!(out, "rejected   0");
@@ -174,7 +174,7 @@ fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

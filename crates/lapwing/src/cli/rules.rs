@@ -37,7 +37,7 @@ pub(super) fn rules(command: &RulesCommand) -> anyhow::Result<Outcome> {
     match command {
         RulesCommand::List(args) => {
             let set = args.selection().load_all()?;
-            writeln!(out, "{:<26}{:<10}{:<5}{}", "NAME", "LEVEL", "ON", "FIRES")?;
+            writeln!(out, "{:<26}{:<10}{:<5}FIRES", "NAME", "LEVEL", "ON")?;
             for rule in &set.rules {
                 let on = if rule.enabled { "yes" } else { "no" };
                 writeln!(out, "{:<26}{:<10}{on:<5}{}", rule.name, rule.level, fires(rule))?;

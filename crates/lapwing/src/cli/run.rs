@@ -80,7 +80,7 @@ fn follow(config: &Config, stop: &AtomicBool) -> anyhow::Result<()> {
             pipeline.open_archive(path)?;
         }
         one_epoch(config, &mut sources, &mut pipeline, stop)?;
-        if let Some(report) = pipeline.close_archive()? {
+        if let Some(report) = pipeline.close_archive()?.filter(|r| r.files_written > 0) {
             let events = report.events_written;
             info!(
                 events,
