@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
-use parquet_rows::ids_in_archive;
+use parquet_rows::{ids_in_archive, statuses_in_archive};
 
 use crate::program::command;
 
@@ -18,6 +18,23 @@ mod parquet_rows {
     use super::*;
     use lapwing_event::FieldId;
     use lapwing_ingest::{ArchiveSource, Next, Source};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    /// The statuses of all archived alert messages.
+    pub(super) fn statuses_in_archive(archive: &Path) -> Vec<String> {
+        let mut statuses = Vec::new();
+        for (name, bytes) in crate::program::files(&archive.join("alerts")) {
+            assert!(name.extension().is_some_and(|e| e == "parquet"), "{}", name.display());
+            let bytes = bytes::Bytes::from(bytes);
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
+            for batch in reader.build().expect("readable") {
+                let batch = batch.expect("readable");
+                let column = batch.column_by_name("status").expect("a column").as_string::<i32>();
+                statuses.extend(column.iter().flatten().map(str::to_owned));
+            }
+        }
+        statuses
+    }
 
     /// The ids of all archived events, in the order of their offsets.
     pub(super) fn ids_in_archive(archive: &Path) -> Vec<String> {
@@ -49,6 +66,12 @@ impl Running {
         let running = Self(child.expect("the program starts"));
         wait(folder, "it has started", || said(folder).matches("started").count() > 0);
         running
+    }
+
+    /// Kills it on the spot.
+    fn kill(mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("a child");
     }
 
     fn signal(&self, name: &str) {
@@ -200,7 +223,7 @@ fn a_signal_while_writing_leaves_whole_files_only() {
     let first = ids_in_archive(&path.join("archive"));
     let files = crate::program::files(&path.join("archive"));
     assert!(!files.is_empty());
-    for (name, bytes) in files {
+    for (name, bytes) in files.into_iter().filter(|(name, _)| !name.ends_with(".lock")) {
         assert!(name.extension().is_some_and(|e| e == "parquet"), "{}", name.display());
         assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{}", name.display());
     }
@@ -213,4 +236,91 @@ fn a_signal_while_writing_leaves_whole_files_only() {
     assert_eq!(ids.len(), 1 + 20 * 400);
     let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len());
+}
+
+#[test]
+fn kills_lose_nothing_and_archive_nothing_twice() {
+    let folder = prepare("1s");
+    let path = folder.path();
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        let running = Running::start(path);
+        for log in ["a", "b"] {
+            let ids: Vec<String> = (0..50).map(|i| format!("{log}-{round}-{i}")).collect();
+            let lines: Vec<String> = ids.iter().map(|id| line(id)).collect();
+            append(&path.join(format!("logs/{log}.log")), &lines.concat());
+            expected.extend(ids);
+        }
+        wait_for(path, &format!("b-{round}-49"));
+        if round == 5 {
+            running.stop(path);
+        } else {
+            // At other moments of the epoch each time.
+            std::thread::sleep(Duration::from_millis(250 * round));
+            running.kill();
+        }
+    }
+    let mut ids = ids_in_archive(&path.join("archive"));
+    ids.sort();
+    expected.sort();
+    assert!(ids == expected, "{} of {} ids\n{}", ids.len(), expected.len(), said(path));
+}
+
+#[test]
+fn a_crash_in_the_first_epoch_loses_nothing_that_came_after_the_start() {
+    let folder = prepare("1h");
+    let path = folder.path();
+    let config = fs::read_to_string(path.join("lapwing.yml")).expect("the configuration");
+    let config = config.replace("include:", "start: end, include:");
+    fs::write(path.join("lapwing.yml"), config).expect("a file");
+    let log = path.join("logs/gw.log");
+    append(&log, &line("old"));
+    let running = Running::start(path);
+    append(&log, &line("a1"));
+    wait_for(path, "a1");
+    running.kill();
+    append(&log, &line("a2"));
+    let running = Running::start(path);
+    wait_for(path, "a2");
+    running.stop(path);
+    assert_eq!(ids_in_archive(&path.join("archive")), ["a1", "a2"], "{}", said(path));
+}
+
+#[test]
+fn an_alert_that_silence_resolves_is_archived_too() {
+    let folder = prepare("1s");
+    let path = folder.path();
+    let rule = "title: t\nid: 33333333-3333-3333-3333-333333333333\nname: quick\n\
+        logsource: {category: agent_audit}\n\
+        detection: {any: {kind: auth}, condition: any}\nlevel: low\n\
+        lapwing: {group-by: [source.ip], timespan: 1s, allowed_lateness: 1s}\n";
+    fs::write(path.join("quick.yml"), rule).expect("a file");
+    append(&path.join("lapwing.yml"), "rules: {builtin: false, paths: [quick.yml]}\n");
+    let log = path.join("logs/gw.log");
+    append(&log, &line("a1"));
+    let running = Running::start(path);
+    let resolved = || {
+        let alerts = fs::read_to_string(path.join("alerts.jsonl")).unwrap_or_default();
+        alerts.contains("\"status\":\"resolved\"")
+    };
+    wait(path, "the alert is resolved", resolved);
+    // Some epochs without records pass before the next one comes.
+    let epochs = Instant::now();
+    wait(path, "three epochs have passed", || epochs.elapsed() > Duration::from_secs(3));
+    append(&log, &line("a2"));
+    wait_for(path, "a2");
+    running.stop(path);
+    let mut statuses = statuses_in_archive(&path.join("archive"));
+    statuses.sort();
+    assert_eq!(statuses, ["opened", "opened", "resolved"], "{}", said(path));
+}
+
+#[test]
+fn a_second_process_on_the_same_state_is_refused() {
+    let folder = prepare("1h");
+    let path = folder.path();
+    let running = Running::start(path);
+    let second = crate::program::lapwing(path, &["run", "--config", "lapwing.yml"]).exits(2);
+    assert!(second.stderr.contains("another process"), "{}", second.stderr);
+    running.stop(path);
 }

@@ -74,6 +74,7 @@ pub struct Detector {
     pub(crate) states: Vec<RuleState>,
     pub(crate) files: Vec<Arc<str>>,
     due: BinaryHeap<Reverse<Due>>,
+    pub(crate) forgotten_alerts: usize,
     stats: Vec<RuleStats>,
     holding: Vec<Holding>,
 }
@@ -114,6 +115,7 @@ impl Detector {
             states: (0..count).map(|_| RuleState::default()).collect(),
             files: Vec::new(),
             due: BinaryHeap::new(),
+            forgotten_alerts: 0,
             stats: vec![RuleStats::default(); count],
             holding: Vec::new(),
         }
@@ -127,6 +129,11 @@ impl Detector {
     /// Keys that are remembered now, over all rules.
     pub fn keys(&self) -> usize {
         self.states.iter().map(|s| s.keys.len()).sum()
+    }
+
+    /// Open alerts in the state read back whose rules are gone or have changed.
+    pub fn forgotten_alerts(&self) -> usize {
+        self.forgotten_alerts
     }
 
     /// Takes the next batch of the partition.
@@ -338,7 +345,7 @@ impl Detector {
     ) {
         let loss = &mut self.states[index].loss;
         let was_open = loss.is_some();
-        let place = LossPlace { time: row.time, offset: row.offset };
+        let place = LossPlace::of(&row.entry(None), &self.files);
         let message = Loss::count(loss, because, place, row.log_time, rule, &self.partition);
         pushed.messages.extend(message);
         if let (false, Some(loss)) = (was_open, loss) {

@@ -158,12 +158,13 @@ impl Episode {
                 continue;
             }
             entries.get_mut(index).covered = true;
-            if entries.is_repeat_of_covered(index) {
-                continue;
+            let counted = entries.covered_count_of_id(index);
+            let more = entry.count.saturating_sub(counted);
+            self.count = self.count.saturating_add(more);
+            *self.by_reason.entry(entry.reason).or_insert(0) += more;
+            if counted == 0 {
+                self.witness(&entry);
             }
-            self.count = self.count.saturating_add(entry.count);
-            *self.by_reason.entry(entry.reason).or_insert(0) += entry.count;
-            self.witness(&entry);
         }
     }
 
@@ -284,7 +285,7 @@ impl Episode {
 
     fn by_reason(&self) -> BTreeMap<Arc<str>, u64> {
         let named = self.by_reason.iter().filter(|(code, _)| **code != NO_REASON);
-        named.map(|(code, n)| (reason_name(*code), *n)).collect()
+        named.filter(|(_, n)| **n > 0).map(|(code, n)| (reason_name(*code), *n)).collect()
     }
 
     fn text(&self, template: &Template, subject: &Subject<'_>) -> String {

@@ -11,6 +11,7 @@ use lapwing_event::{
 use serde::{Deserialize, Serialize};
 
 use crate::rule::Rule;
+use crate::window::Entry;
 
 /// The rule id of `lapwing.window_incomplete`.
 const RULE_ID: &str = "6f2b2f0e-1d5e-4c55-9a0b-0c8f3a7d4e11";
@@ -33,10 +34,24 @@ pub(crate) struct Loss {
 }
 
 /// The place of the record that made the rule forget.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LossPlace {
-    pub(crate) time: i64,
-    pub(crate) offset: i64,
+    time: i64,
+    offset: i64,
+    file: Option<Arc<str>>,
+    line: Option<i64>,
+}
+
+impl LossPlace {
+    /// The place of an entry.
+    pub(crate) fn of(entry: &Entry, files: &[Arc<str>]) -> Self {
+        Self {
+            time: entry.time,
+            offset: entry.offset,
+            file: files.get(entry.file as usize).cloned(),
+            line: (entry.line > 0).then_some(entry.line),
+        }
+    }
 }
 
 impl Loss {
@@ -59,8 +74,8 @@ impl Loss {
             count: 0,
             next_update: 1,
             because: Vec::new(),
-            first: at,
-            latest: at,
+            first: at.clone(),
+            latest: at.clone(),
         });
         this.due = due;
         this.last_at = this.last_at.max(at.time);
@@ -130,9 +145,9 @@ impl Loss {
             last_at: self.last_at,
             resolved_at,
             evidence: EvidenceSet {
-                first: evidence(self.first),
-                latest: evidence(self.latest),
-                samples: vec![evidence(self.first)],
+                first: evidence(&self.first),
+                latest: evidence(&self.latest),
+                samples: vec![evidence(&self.first)],
             },
             complete: false,
             incomplete_because: self.because.clone(),
@@ -142,7 +157,7 @@ impl Loss {
     }
 }
 
-fn evidence(place: LossPlace) -> Evidence {
-    let file: Option<Arc<str>> = None;
-    Evidence { offset: place.offset, file, line: None, time: place.time, reason: None }
+fn evidence(place: &LossPlace) -> Evidence {
+    let LossPlace { time, offset, file, line } = place.clone();
+    Evidence { offset, file, line, time, reason: None }
 }

@@ -4,7 +4,6 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_64;
 
 use lapwing_event::vocabulary::REASON_CODES;
 use lapwing_event::{Batch, FieldId, FieldType, KeyValue};
@@ -129,21 +128,23 @@ impl Row<'_> {
     }
 
     /// A digest of (product, id); 0 without an id.
-    fn id_digest(&self) -> u64 {
+    fn id_digest(&self) -> u128 {
         let Some(id) = self.text(FieldId::Id) else { return 0 };
         let product = self.text(FieldId::Product).unwrap_or_default();
-        let mut bytes = Vec::with_capacity(product.len() + id.len() + 1);
-        bytes.extend_from_slice(product.as_bytes());
-        bytes.push(0);
-        bytes.extend_from_slice(id.as_bytes());
-        xxh3_64(&bytes).max(1)
+        digest(&[product.as_bytes(), &[0], id.as_bytes()])
     }
 }
 
-/// A digest of a counted value that nobody can make collide, so that distinct counts are exact
-/// even where the values are an attacker's.
 fn value_digest(value: &KeyValue) -> u128 {
-    let digest: [u8; 32] = Sha256::digest(value.to_string().as_bytes()).into();
+    digest(&[value.to_string().as_bytes()])
+}
+
+/// A digest that nobody can make collide, so that counts of ids and of distinct values are exact even
+/// where these are an attacker's; never 0.
+fn digest(parts: &[&[u8]]) -> u128 {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    let digest: [u8; 32] = hash.finalize().into();
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     u128::from_le_bytes(half).max(1)

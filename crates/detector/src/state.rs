@@ -28,14 +28,14 @@ pub enum StateError {
     NotAState,
     /// Written by another version.
     #[error(
-        "the state has version {found}, this program reads version {VERSION}; start without it"
+        "the state has version {found}, this program reads version {VERSION}; move it away to begin anew"
     )]
     Version {
         /// The version found.
         found: u16,
     },
     /// Damaged.
-    #[error("the state is damaged ({reason}); start without it")]
+    #[error("the state is damaged ({reason}); move it away to begin anew")]
     Damaged {
         /// What does not fit.
         reason: String,
@@ -144,6 +144,9 @@ impl Detector {
             if let Some(index) = detector.rules.rules.iter().position(same) {
                 let rules = detector.rules.clone();
                 detector.states[index] = restore_rule(saved, &rules.rules[index]);
+            } else {
+                let open = saved.keys.iter().filter(|key| key.episode.is_some());
+                detector.forgotten_alerts += open.count();
             }
         }
         detector.reschedule();

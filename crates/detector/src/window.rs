@@ -19,7 +19,7 @@ pub(crate) struct Entry {
     /// Occurrences it stands for.
     pub(crate) count: u64,
     /// Digest of (product, id); 0 without an id.
-    pub(crate) id: u64,
+    pub(crate) id: u128,
     /// Digest of the value of a `value_count`; 0 without a value.
     pub(crate) value: u128,
     /// Index of its file; [`NO_FILE`] without one.
@@ -65,7 +65,7 @@ pub(crate) struct Holding {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Entries {
     entries: VecDeque<Entry>,
-    /// Whether two entries of different times share an id: then windows are counted by sets.
+    /// Whether two entries share an id: then windows are counted by sets.
     has_repeats: bool,
     /// The window ending at the newest entry begins at this index.
     tail_from: usize,
@@ -74,7 +74,7 @@ pub(crate) struct Entries {
     /// Its distinct values with how often each occurs; kept for `Values` only.
     tail_values: HashMap<u128, u32>,
     /// Ids of the entries, once there are too many for a search.
-    ids: HashSet<u64>,
+    ids: HashSet<u128>,
 }
 
 /// Up to this many entries are searched for an id; beyond, a set is kept.
@@ -85,7 +85,7 @@ const SEARCHED_IDS: usize = 16;
 pub(crate) enum Arrival {
     /// Taken in at this index.
     Added(usize),
-    /// Dropped: an event with the same id and time is there already.
+    /// Dropped: an event with the same id, time, count and value is there already.
     Duplicate,
 }
 
@@ -102,12 +102,15 @@ impl Entries {
         &mut self.entries[index]
     }
 
-    /// Whether another covered entry has the id of this one.
-    pub(crate) fn is_repeat_of_covered(&self, index: usize) -> bool {
+    /// The largest count of another covered entry with the id of this one; 0 if there is none.
+    pub(crate) fn covered_count_of_id(&self, index: usize) -> u64 {
         let id = self.entries[index].id;
-        self.has_repeats
-            && id != 0
-            && self.entries.iter().enumerate().any(|(i, e)| i != index && e.covered && e.id == id)
+        if id == 0 || !self.has_repeats {
+            return 0;
+        }
+        let others = self.entries.iter().enumerate();
+        let same = others.filter(|(i, e)| *i != index && e.covered && e.id == id);
+        same.map(|(_, e)| e.count).max().unwrap_or(0)
     }
 
     /// Forgets which entries an alert covered, once it is resolved.
@@ -152,8 +155,10 @@ impl Entries {
     /// Takes an event in.
     pub(crate) fn insert(&mut self, entry: Entry, timespan: i64, count: Count) -> Arrival {
         if entry.id != 0 && self.may_contain(entry.id) {
-            let same_time = |e: &Entry| e.id == entry.id && e.time == entry.time;
-            if self.entries.iter().any(same_time) {
+            let same = |e: &Entry| {
+                (e.id, e.time, e.count, e.value) == (entry.id, entry.time, entry.count, entry.value)
+            };
+            if self.entries.iter().any(same) {
                 return Arrival::Duplicate;
             }
             self.has_repeats |= self.entries.iter().any(|e| e.id == entry.id);
@@ -169,14 +174,14 @@ impl Entries {
         Arrival::Added(index)
     }
 
-    fn may_contain(&self, id: u64) -> bool {
+    fn may_contain(&self, id: u128) -> bool {
         match self.ids.is_empty() {
             true => self.entries.iter().any(|e| e.id == id),
             false => self.ids.contains(&id),
         }
     }
 
-    fn remember_id(&mut self, id: u64) {
+    fn remember_id(&mut self, id: u128) {
         if !self.ids.is_empty() {
             if id != 0 {
                 self.ids.insert(id);
@@ -304,7 +309,7 @@ enum Counter {
     /// Occurrences, no id twice.
     Sum(u64),
     /// Occurrences, each id once with the largest count among its entries.
-    SumById { plain: u64, by_id: HashMap<u64, Vec<u64>> },
+    SumById { plain: u64, by_id: HashMap<u128, Vec<u64>> },
     /// Distinct values with how often each occurs.
     Distinct(HashMap<u128, u32>),
 }

@@ -159,16 +159,14 @@ fn sorted(mut messages: Vec<Message>) -> Vec<String> {
     messages.iter().map(|m| serde_json::to_string(&m.alert).expect("json")).collect()
 }
 
-/// The events of a key that count: not late, no repetition of (id, time), in order of arrival.
+/// The events of a key that count: those that are not late, in order of arrival.
 fn counted(events: &[TestEvent], key: u8) -> Vec<TestEvent> {
     let mut newest = i64::MIN;
-    let mut seen: BTreeSet<(u8, i64)> = BTreeSet::new();
     let mut kept = Vec::new();
     for e in events.iter().filter(|e| e.key == key) {
         let late = newest != i64::MIN && e.second * SECOND < newest - LATENESS;
         newest = newest.max(e.second * SECOND);
-        let is_new = e.id.is_none_or(|id| seen.insert((id, e.second)));
-        if !late && is_new {
+        if !late {
             kept.push(e.clone());
         }
     }
@@ -375,4 +373,15 @@ fn a_damaged_or_foreign_state_is_refused() {
     }
     assert!(restore(&state[..state.len() - 1]).is_err());
     assert!(restore(b"").is_err());
+}
+
+#[test]
+fn a_repeated_record_counts_once_with_its_largest_count_in_any_order() {
+    let event = |count| TestEvent { second: 7, key: 0, count, id: Some(1), target: None };
+    for order in [[1, 5], [5, 1], [5, 5]] {
+        let messages = run(&order.map(event), 10, None);
+        let alerts = alerts(&messages);
+        assert_eq!(alerts.len(), 1, "{order:?}");
+        assert_eq!((alerts[0].count, alerts[0].value), (5, 5), "{order:?}");
+    }
 }

@@ -13,12 +13,22 @@ const QUEUE: usize = 4;
 /// An archive that is written in the background.
 pub(crate) struct Archiver {
     queue: Option<Sender<Work>>,
-    thread: Option<JoinHandle<Result<ArchiveReport, SinkError>>>,
+    thread: Option<JoinHandle<Result<Option<Closed>, SinkError>>>,
+}
+
+/// What a closed archive leaves.
+pub(crate) struct Closed {
+    /// What was done.
+    pub(crate) report: ArchiveReport,
+    /// Messages that wait for the next records of their partition.
+    pub(crate) unwritten: Vec<Message>,
 }
 
 enum Work {
     Batch(Batch),
     Messages(Vec<Message>),
+    /// Everything has come: commit. Without it nothing under construction is kept.
+    Finish,
 }
 
 impl Archiver {
@@ -31,10 +41,14 @@ impl Archiver {
                 match work {
                     Work::Batch(batch) => archive.write_batch(&batch)?,
                     Work::Messages(messages) => archive.write_messages(&messages)?,
+                    Work::Finish => {
+                        archive.finish()?;
+                        let report = *archive.report();
+                        return Ok(Some(Closed { report, unwritten: archive.unwritten() }));
+                    }
                 }
             }
-            archive.finish()?;
-            Ok(*archive.report())
+            Ok(None)
         });
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -69,11 +83,15 @@ impl Archiver {
     ///
     /// # Errors
     /// What stopped the archive.
-    pub(crate) fn finish(mut self) -> anyhow::Result<ArchiveReport> {
-        self.join()
+    pub(crate) fn finish(mut self) -> anyhow::Result<Closed> {
+        self.send(Work::Finish)?;
+        match self.join()? {
+            Some(closed) => Ok(closed),
+            None => anyhow::bail!("the archive's thread ended without finishing"),
+        }
     }
 
-    fn join(&mut self) -> anyhow::Result<ArchiveReport> {
+    fn join(&mut self) -> anyhow::Result<Option<Closed>> {
         self.queue = None;
         let Some(thread) = self.thread.take() else {
             anyhow::bail!("the archive has failed before");
@@ -81,6 +99,17 @@ impl Archiver {
         match thread.join() {
             Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Archiver {
+    /// After an error: waits until the thread has dropped its temporary files.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // Its error, if any, is not the first one.
+            drop(thread.join());
         }
     }
 }

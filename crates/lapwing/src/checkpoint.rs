@@ -4,7 +4,7 @@
 //! Layout of `STATE/<source id>.checkpoint`: a line with the magic, a line with the cursor as
 //! JSON, then the detector's state as it is. Written under a temporary name, synced, renamed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -80,10 +80,32 @@ impl Checkpoint {
     }
 }
 
+/// Takes the lock of a state folder; it is given back when the file is dropped.
+///
+/// # Errors
+/// Another process runs on it, or it cannot be written.
+pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join(".lock");
+    let open = || -> io::Result<File> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)
+    };
+    let file = open().with_context(|| format!("{}: cannot be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("{}: another process runs on this state; give each its own", folder.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{}: cannot be locked", path.display()))
+        }
+    }
+}
+
 fn path(folder: &Path, source_id: &str) -> PathBuf {
     folder.join(format!("{source_id}.checkpoint"))
 }
 
 fn way_out() -> &'static str {
-    "move it away to begin anew (records already archived are then archived again)"
+    "move it away to begin anew: its logs are then read as at a first start, and archived after what is there"
 }

@@ -26,6 +26,8 @@ pub struct Pipeline {
     detectors: BTreeMap<(Arc<str>, Arc<str>), Detector>,
     archiver: Option<Archiver>,
     sinks: Vec<Box<dyn Sink>>,
+    /// Messages that the archive could not name a file for yet.
+    unwritten: Vec<Message>,
     report: Report,
 }
 
@@ -35,7 +37,15 @@ impl Pipeline {
         let histogram = Histogram::new_with_bounds(1, MAX_LATENCY_US, 2);
         let mut report = Report::default();
         report.detect_us = Some(histogram.expect("the bounds are those the histogram asks for"));
-        Self { rules, limits, detectors: BTreeMap::new(), archiver: None, sinks, report }
+        Self {
+            rules,
+            limits,
+            detectors: BTreeMap::new(),
+            archiver: None,
+            sinks,
+            unwritten: Vec::new(),
+            report,
+        }
     }
 
     /// The rules.
@@ -53,7 +63,9 @@ impl Pipeline {
     /// # Errors
     /// A folder that cannot be made or listed.
     pub fn open_archive(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.archiver = Some(Archiver::start(path)?);
+        let mut archiver = Archiver::start(path)?;
+        archiver.write_messages(&std::mem::take(&mut self.unwritten))?;
+        self.archiver = Some(archiver);
         Ok(())
     }
 
@@ -62,7 +74,11 @@ impl Pipeline {
     /// # Errors
     /// What stopped the archive.
     pub fn close_archive(&mut self) -> anyhow::Result<Option<ArchiveReport>> {
-        self.archiver.take().map(Archiver::finish).transpose()
+        let Some(closed) = self.archiver.take().map(Archiver::finish).transpose()? else {
+            return Ok(None);
+        };
+        self.unwritten = closed.unwritten;
+        Ok(Some(closed.report))
     }
 
     /// Takes over the state of a partition.

@@ -13,9 +13,11 @@ mod rows;
 mod table;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lapwing_event::archive::Table;
 use lapwing_event::{Batch, Message, Partition};
 
 pub use alerts::alert_columns;
@@ -73,6 +75,8 @@ pub struct Archive {
     writers: BTreeMap<(Arc<str>, Arc<str>), PartitionWriter>,
     messages: BTreeMap<(Arc<str>, Arc<str>), Vec<Message>>,
     report: ArchiveReport,
+    /// Held as long as this writes: two writers would remove each other's temporary files.
+    _lock: File,
 }
 
 impl Archive {
@@ -80,7 +84,9 @@ impl Archive {
     pub fn open(root: &Path, options: ArchiveOptions) -> Result<Self, ArchiveError> {
         assert!(options.records_per_file > 0 && options.rows_per_row_group > 0, "nothing fits");
         folder::create(root)?;
+        let lock = folder::lock(root)?;
         Ok(Self {
+            _lock: lock,
             root: root.to_owned(),
             options,
             writers: BTreeMap::new(),
@@ -118,6 +124,45 @@ impl Archive {
         }
         Ok(())
     }
+
+    /// The messages of partitions that had no records, after `finish`: files of alerts are named by
+    /// the records they stand for, so these wait for the next records of their partition.
+    pub fn unwritten(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages).into_values().flatten().collect()
+    }
+}
+
+/// The offset after the last one that an archive holds of a partition; 0 for none.
+pub fn next_offset(root: &Path, partition: &Partition) -> Result<i64, ArchiveError> {
+    let mut next = 0;
+    for table in [Table::Events, Table::Rejected] {
+        for file in existing::files(root, table, partition)? {
+            next = next.max(file.last + 1);
+        }
+    }
+    Ok(next)
+}
+
+/// Puts the files aside that begin at an offset or after it, under their names with the ending
+/// `.set-aside`, which no query engine reads: the records in them are about to be read again.
+/// Returns their new paths.
+pub fn set_aside(
+    root: &Path,
+    partition: &Partition,
+    from_offset: i64,
+) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut moved = Vec::new();
+    for table in Table::ALL {
+        for file in existing::files(root, table, partition)? {
+            if file.first >= from_offset {
+                let path = root.join(file.path(table));
+                let aside = path.with_extension("parquet.set-aside");
+                std::fs::rename(&path, &aside).map_err(error::cannot_write(&path))?;
+                moved.push(aside);
+            }
+        }
+    }
+    Ok(moved)
 }
 
 impl Sink for Archive {

@@ -9,7 +9,7 @@ use lapwing_event::{Batch, Message};
 
 pub use archive::{
     Archive, ArchiveColumn, ArchiveError, ArchiveOptions, ArchiveReport, alert_columns,
-    event_columns, rejected_columns,
+    event_columns, next_offset, rejected_columns, set_aside,
 };
 pub use json::JsonAlerts;
 pub use text::{TextAlerts, TextStyle};

@@ -131,12 +131,12 @@ fn opened(head: &str, alert: &Alert) -> String {
 
 fn evidence(alert: &Alert) -> String {
     let (first, latest) = (&alert.evidence.first, &alert.evidence.latest);
-    let events = if alert.count == 1 { "event" } else { "events" };
+    let noun = if alert.count == 1 { "occurrence" } else { "occurrences" };
     let first_place = place(first);
     if first.offset == latest.offset {
-        return format!("{first_place} ({} {events})", alert.count);
+        return format!("{first_place} ({} {noun})", alert.count);
     }
-    format!("{first_place} … {} ({} {events})", place(latest), alert.count)
+    format!("{first_place} … {} ({} {noun})", place(latest), alert.count)
 }
 
 fn place(event: &Evidence) -> String {
@@ -155,8 +155,8 @@ fn updated(alert: &Alert, before: Option<Said>, now: Said) -> String {
     let mut changes = Vec::new();
     match before.map(|b| b.count) {
         Some(count) if count == now.count => {}
-        Some(count) => changes.push(format!("{count} → {} events", now.count)),
-        None => changes.push(format!("{} events", now.count)),
+        Some(count) => changes.push(format!("{count} → {} occurrences", now.count)),
+        None => changes.push(format!("{} occurrences", now.count)),
     }
     if let Some(before) = before.filter(|b| b.level != now.level) {
         changes.push(format!("level {} → {}", before.level, now.level));
@@ -172,8 +172,8 @@ fn updated(alert: &Alert, before: Option<Said>, now: Said) -> String {
 
 fn resolved(alert: &Alert) -> String {
     let lasted = format_duration(alert.last_at - alert.evidence.first.time);
-    let events = if alert.count == 1 { "event" } else { "events" };
-    format!("resolved: {} {events} in {lasted}", alert.count)
+    let noun = if alert.count == 1 { "occurrence" } else { "occurrences" };
+    format!("resolved: {} {noun} in {lasted}", alert.count)
 }
 
 /// Text cut to a number of characters, with everything escaped that a terminal would obey or

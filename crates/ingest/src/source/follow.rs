@@ -55,6 +55,8 @@ pub struct FollowOptions {
     pub max_future_skew: i64,
     /// Where to begin without a cursor.
     pub start: Start,
+    /// The offset of the first record without a cursor.
+    pub first_offset: i64,
     /// How often files are looked at.
     pub poll: Duration,
     /// How long a file that was rotated away must be silent before it is closed: programs write on
@@ -73,6 +75,7 @@ impl FollowOptions {
             chunk_bytes: 1 << 20,
             max_future_skew: MINUTE,
             start: Start::default(),
+            first_offset: 0,
             poll: Duration::from_millis(250),
             retire_after: Duration::from_secs(10),
         }
@@ -118,14 +121,12 @@ impl FollowSource {
             }
         };
         watch.scan(start)?;
-        let cursor = cursor.cloned().unwrap_or_default();
+        let first =
+            || FollowCursor { next_offset: options.first_offset, ..FollowCursor::default() };
+        let cursor = cursor.cloned().unwrap_or_else(first);
         Ok(Self {
             watch,
-            partition: Arc::new(Partition {
-                source_id: options.source_id.clone(),
-                name: FILE_PARTITION.into(),
-                log_time_origin: LogTimeOrigin::Observed,
-            }),
+            partition: Arc::new(Self::partition_of(&options.source_id)),
             decoder: Decoder::new(options.decode),
             json: Json::default(),
             builder: BatchBuilder::default(),
@@ -136,6 +137,15 @@ impl FollowSource {
             options,
             stats,
         })
+    }
+
+    /// The partition of a followed source with this id.
+    pub fn partition_of(source_id: &str) -> Partition {
+        Partition {
+            source_id: source_id.into(),
+            name: FILE_PARTITION.into(),
+            log_time_origin: LogTimeOrigin::Observed,
+        }
     }
 
     /// The partition of everything it hands out.

@@ -1,6 +1,7 @@
 //! `lapwing run`: follow logs until stopped.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,14 +10,15 @@ use anyhow::{Context, bail};
 use clap::Args;
 use lapwing_detector::Detector;
 use lapwing_ingest::source::Start;
-use lapwing_ingest::{FollowOptions, FollowSource, Next, Source};
-use lapwing_sink::{JsonAlerts, Sink};
+use lapwing_ingest::{FollowCursor, FollowOptions, FollowSource, Next, Source};
+use lapwing_sink::{JsonAlerts, Sink, next_offset, set_aside};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Outcome, start_log, stdout_alerts};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Config, SourceConfig};
+use crate::coverage::coverage;
 use crate::pipeline::Pipeline;
 
 /// How often a source that has nothing new is looked at. With many sources each gets its share, so
@@ -65,15 +67,21 @@ pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Out
 struct Followed {
     id: String,
     source: FollowSource,
+    /// The records that had been read when its checkpoint was saved.
+    saved_records: Option<u64>,
 }
 
 fn follow(config: &Config, stop: &AtomicBool) -> anyhow::Result<()> {
     let rules = config.rules.load()?;
+    let _lock = checkpoint::lock(&config.state)?;
     let mut pipeline = Pipeline::new(rules.clone(), config.limits, open_sinks(config)?);
     let mut sources = Vec::new();
     for source in &config.sources {
         sources.push(open(config, source, &mut pipeline)?);
     }
+    // A first checkpoint, so that a crash in the first epoch does not begin at another place.
+    save(config, &mut sources, &mut pipeline)?;
+    let mut said_blind = BTreeSet::new();
     info!(sources = sources.len(), rules = rules.rules.len(), "started");
     while !stop.load(Ordering::Relaxed) {
         if let Some(path) = &config.archive {
@@ -89,7 +97,8 @@ fn follow(config: &Config, stop: &AtomicBool) -> anyhow::Result<()> {
                 "epoch archived"
             );
         }
-        save(config, &sources, &mut pipeline)?;
+        save(config, &mut sources, &mut pipeline)?;
+        say_blind(&sources, &pipeline, &mut said_blind);
     }
     let (report, _) = pipeline.finish()?;
     let latency = report.detect_us.as_ref();
@@ -120,6 +129,9 @@ fn open(
     options.poll = POLL / config.sources.len().max(1) as u32;
     let checkpoint = Checkpoint::read(&config.state, &source.id)?;
     let cursor = checkpoint.as_ref().map(|c| &c.cursor);
+    if let Some(archive) = &config.archive {
+        options.first_offset = meet_archive(archive, &source.id, cursor)?;
+    }
     let opened = FollowSource::open(&source.include, options, cursor)?;
     if let Some(checkpoint) = checkpoint.filter(|c| !c.state.is_empty()) {
         let partition = opened.partition().clone();
@@ -127,10 +139,33 @@ fn open(
         let detector =
             Detector::restore(rules, partition.clone(), config.limits, &checkpoint.state)
                 .with_context(|| format!("the checkpoint of source {}", source.id))?;
+        if detector.forgotten_alerts() > 0 {
+            let alerts = detector.forgotten_alerts();
+            warn!(
+                source = source.id,
+                alerts, "open alerts of rules that are gone or changed are forgotten"
+            );
+        }
         pipeline.adopt(&partition, detector);
         info!(source = source.id, next_offset = checkpoint.cursor.next_offset, "resumed");
     }
-    Ok(Followed { id: source.id.clone(), source: opened })
+    Ok(Followed { id: source.id.clone(), source: opened, saved_records: None })
+}
+
+/// Makes the archive of a source agree with its checkpoint, which is the commit: what was archived after
+/// it is put aside, since it is read and archived again. Without a checkpoint the first record gets the
+/// offset after what is there; it is returned.
+fn meet_archive(
+    archive: &Path,
+    source_id: &str,
+    cursor: Option<&FollowCursor>,
+) -> anyhow::Result<i64> {
+    let partition = FollowSource::partition_of(source_id);
+    let Some(cursor) = cursor else { return Ok(next_offset(archive, &partition)?) };
+    for path in set_aside(archive, &partition, cursor.next_offset)? {
+        warn!(path = %path.display(), "archived after the last checkpoint: put aside, read again");
+    }
+    Ok(cursor.next_offset)
 }
 
 fn open_sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
@@ -167,13 +202,29 @@ fn one_epoch(
 }
 
 /// Saves cursors and states, after what they stand for is at rest.
-fn save(config: &Config, sources: &[Followed], pipeline: &mut Pipeline) -> anyhow::Result<()> {
-    for Followed { id, source } in sources {
+///
+/// A source without new records keeps its checkpoint: alerts that silence has resolved meanwhile wait
+/// for its next records before they are archived, and a restart resolves them again.
+fn save(config: &Config, sources: &mut [Followed], pipeline: &mut Pipeline) -> anyhow::Result<()> {
+    for Followed { id, source, saved_records } in sources {
+        let records = source.stats().records;
+        if *saved_records == Some(records) {
+            continue;
+        }
         let state = pipeline.snapshot(source.partition()).unwrap_or_default();
         Checkpoint { cursor: source.cursor(), state }.write(&config.state, id)?;
-        for refused in &source.stats().refused {
-            warn!(source = id, "{refused}");
-        }
+        *saved_records = Some(records);
     }
     Ok(())
+}
+
+/// Says once of each rule that it can see nothing in the formats read so far.
+fn say_blind(sources: &[Followed], pipeline: &Pipeline, said: &mut BTreeSet<Arc<str>>) {
+    let stats: Vec<_> = sources.iter().map(|s| s.source.stats()).collect();
+    let formats: Vec<&str> = stats.iter().flat_map(|s| &s.formats).map(|(name, _)| *name).collect();
+    for rule in coverage(pipeline.rules(), &[], &formats).rules {
+        if let Some(reason) = rule.blind.filter(|_| said.insert(rule.rule.clone())) {
+            warn!(rule = &*rule.rule, reason, "a rule is blind");
+        }
+    }
 }

@@ -17,6 +17,12 @@ pub enum ArchiveError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Another process writes into the archive.
+    #[error("another process writes into {}; wait for it, or use another --archive", path.display())]
+    Locked {
+        /// The archive.
+        path: PathBuf,
+    },
     /// A file or folder of the archive cannot be read.
     #[error(
         "cannot read {}: {reason}; remove the file to have it written again, or use another \

@@ -1,7 +1,7 @@
 //! Folders 0700 and files 0600, written under a temporary name and renamed when they are whole:
 //! a process killed at any moment leaves only whole files under final names.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use super::error::{ArchiveError, cannot_read, cannot_write};
 
 const TEMPORARY_PREFIX: &str = ".tmp-";
+/// The file whose lock says that somebody writes.
+const LOCK: &str = ".lock";
 
 /// Creates a folder and its missing parents.
 pub(super) fn create(folder: &Path) -> Result<(), ArchiveError> {
@@ -25,6 +27,19 @@ pub(super) fn create(folder: &Path) -> Result<(), ArchiveError> {
             false => Err(cannot_write(folder)(io::ErrorKind::NotADirectory.into())),
         },
         Err(e) => Err(cannot_write(folder)(e)),
+    }
+}
+
+/// Takes the lock of an archive; it is given back when the file is dropped, or the process ends.
+pub(super) fn lock(root: &Path) -> Result<File, ArchiveError> {
+    let path = root.join(LOCK);
+    let opened =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = opened.map_err(cannot_write(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ArchiveError::Locked { path: root.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(cannot_write(&path)(error)),
     }
 }
 
