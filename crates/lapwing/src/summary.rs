@@ -30,6 +30,12 @@ pub(crate) fn print_summary(summary: &Summary<'_>, out: &mut impl Write) -> io::
     print_alerts(summary.report, out)?;
     let coverage = coverage(summary.rules, &summary.report.stats, summary.formats);
     print_coverage(&coverage, out)?;
+    if summary.formats == ["archive"] {
+        writeln!(
+            out,
+            "           which rules are blind is told when the logs themselves are read"
+        )?;
+    }
     if let Some((path, report)) = &summary.archive {
         print_archive(path, report, out)?;
     }
@@ -190,8 +196,8 @@ fn counted(n: u64, noun: &str) -> String {
 fn bytes(n: u64) -> String {
     match n {
         0..10_000 => format!("{n} B"),
-        10_000..10_000_000 => format!("{:.1} kB", n as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        10_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..10_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
         _ => format!("{:.1} GB", n as f64 / 1e9),
     }
 }

@@ -1,6 +1,8 @@
 //! The native format: one JSON object a record, with the nested names of the table of fields.
 //! Unknown keys are kept in `extra`.
 
+use std::sync::LazyLock;
+
 use lapwing_event::time::{in_range, parse_time};
 use lapwing_event::{Event, FIELDS, FieldId, FieldType, Origin, Reject, RejectReason};
 
@@ -43,8 +45,9 @@ fn read_record(record: Value<'_>, event: &mut Event) -> Result<(), Reject> {
         ));
     }
     let mut extra = String::new();
+    let mut next = 0;
     for (key, value) in record.entries() {
-        match lookup(key) {
+        match find(&TOP, key, &mut next).unwrap_or(Known::Nothing) {
             Known::Field(field) => read_field(field, value, event)?,
             Known::Group(group) if value.is_object() => {
                 read_group(key, group, value, event, &mut extra)?;
@@ -70,9 +73,10 @@ fn read_group(
     event: &mut Event,
     extra: &mut String,
 ) -> Result<(), Reject> {
+    let mut next = 0;
     for (key, value) in object.entries() {
-        match group.iter().find(|(member, _)| *member == key) {
-            Some((_, field)) => read_field(*field, value, event)?,
+        match find(group, key, &mut next) {
+            Some(field) => read_field(field, value, event)?,
             None => keep(extra, name, key, value),
         }
     }
@@ -148,32 +152,37 @@ enum Known {
     Nothing,
 }
 
-/// Looks a top-level key up in a table made from the table of fields.
-fn lookup(key: &str) -> Known {
-    use std::sync::LazyLock;
+/// The top-level keys, in the order of the table of fields.
+static TOP: LazyLock<Vec<(&'static str, Known)>> = LazyLock::new(|| {
+    let mut top: Vec<(&'static str, Known)> = Vec::new();
+    for (id, spec) in FieldId::all().zip(FIELDS).filter(|(_, f)| f.origin == Origin::Record) {
+        let Some((group, member)) = spec.name.split_once('.') else {
+            top.push((spec.name, Known::Field(id)));
+            continue;
+        };
+        let at = top.iter().position(|(name, _)| *name == group);
+        let mut members = match at.map(|at| top[at].1) {
+            Some(Known::Group(members)) => members.to_vec(),
+            _ => Vec::new(),
+        };
+        members.push((member, id));
+        let known = Known::Group(members.leak());
+        match at {
+            Some(at) => top[at].1 = known,
+            None => top.push((group, known)),
+        }
+    }
+    top
+});
 
-    use hashbrown::HashMap;
-
-    static TOP: LazyLock<HashMap<&'static str, Known, foldhash::fast::FixedState>> =
-        LazyLock::new(|| {
-            let mut top: HashMap<_, Known, _> = HashMap::default();
-            let fields = FieldId::all().zip(FIELDS).filter(|(_, f)| f.origin == Origin::Record);
-            for (id, spec) in fields {
-                match spec.name.split_once('.') {
-                    None => drop(top.insert(spec.name, Known::Field(id))),
-                    Some((group, member)) => {
-                        let mut members = match top.get(group) {
-                            Some(Known::Group(members)) => members.to_vec(),
-                            _ => Vec::new(),
-                        };
-                        members.push((member, id));
-                        top.insert(group, Known::Group(members.leak()));
-                    }
-                }
-            }
-            top
-        });
-    TOP.get(key).copied().unwrap_or(Known::Nothing)
+/// Finds a key in a list, beginning after the one found last: records have their keys in the same
+/// order most of the time, and often in the order of the table.
+fn find<T: Copy>(list: &[(&'static str, T)], key: &str, next: &mut usize) -> Option<T> {
+    let (before, after) = list.split_at(*next);
+    let found = after.iter().chain(before).position(|(name, _)| *name == key)?;
+    let at = (*next + found) % list.len();
+    *next = (at + 1) % list.len();
+    Some(list[at].1)
 }
 
 #[cfg(test)]
