@@ -3,6 +3,7 @@
 
 mod condition;
 mod correlation;
+mod level;
 mod load;
 mod selection;
 mod template;

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use lapwing_event::{FieldId, Level};
+use lapwing_event::FieldId;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::condition::{Expr, read_condition, single_or};
 use super::correlation::{Counting, read_timespan};
+use super::level::{read_level, read_levels};
 use super::selection::{Predicate, read_predicate};
 use super::template::Template;
 use super::test::read_tests;
@@ -343,27 +344,6 @@ fn leaf(key: &str, value: &Node, predicates: &mut Vec<Predicate>) -> Result<Expr
         predicates.len() - 1
     });
     Ok(if negated { Expr::Not(Box::new(Expr::Is(index))) } else { Expr::Is(index) })
-}
-
-/// Reads a level.
-pub(super) fn read_level(node: &Node) -> Result<Level, YamlError> {
-    let word = node.word(&Level::ALL.map(Level::word))?;
-    Ok(Level::by_word(word).expect("one of the known words"))
-}
-
-fn read_levels(node: &Node, base: Level, threshold: u64) -> Result<Vec<(Level, u64)>, YamlError> {
-    let mut levels: Vec<(Level, u64)> = Vec::new();
-    for (word, value) in node.map()? {
-        let level = Level::by_word(word)
-            .ok_or_else(|| value.error("expected informational, low, medium, high or critical"))?;
-        let from = u64::try_from(value.int()?).unwrap_or(0);
-        let (last_level, last_from) = levels.last().copied().unwrap_or((base, threshold));
-        if level <= last_level || from <= last_from {
-            return Err(value.error("levels and their values must rise, above the rule's own"));
-        }
-        levels.push((level, from));
-    }
-    Ok(levels)
 }
 
 fn read_tags(node: &Node) -> Result<Vec<String>, YamlError> {

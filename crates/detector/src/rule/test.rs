@@ -106,6 +106,6 @@ fn read_alert(node: &Node) -> Result<ExpectedAlert, YamlError> {
         };
         key.push((name.clone(), value));
     }
-    let level = node.get("level").map(super::load::read_level).transpose()?;
+    let level = node.get("level").map(super::level::read_level).transpose()?;
     Ok(ExpectedAlert { key, count: number("count")?, value: number("value")?, level })
 }
