@@ -148,7 +148,7 @@ pub enum SourceError {
     #[error("no input was given; name files, folders, patterns or - for standard input")]
     NoInput,
     /// A folder that cannot be listed.
-    #[error("{}: cannot be listed: {error}{}", path.display(), way_out(error))]
+    #[error("{}: cannot be listed: {error}; check the path and who may read it", path.display())]
     List {
         /// The folder.
         path: PathBuf,

@@ -47,8 +47,8 @@ fn print_input(summary: &Summary<'_>, out: &mut impl Write) -> io::Result<()> {
     let seconds = elapsed.as_secs_f64().max(1e-6);
     writeln!(
         out,
-        "read       {} records, {} in {:.2} s ({} records/s, {}/s)",
-        number(source.records),
+        "read       {}, {} in {:.2} s ({} records/s, {}/s)",
+        counted(source.records, "record"),
         bytes(source.bytes_read),
         seconds,
         number((source.records as f64 / seconds) as u64),

@@ -1,12 +1,22 @@
 //! `lapwing check`: a configuration file and everything it names.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lapwing_ingest::source::discover;
 
 use super::Outcome;
 use crate::config::Config;
+
+/// Whether a file or folder can be there: the nearest existing part of its path is a folder, or it is
+/// there itself.
+fn check_place(path: &Path) -> anyhow::Result<()> {
+    let existing = path.ancestors().skip(1).find(|p| p.as_os_str().is_empty() || p.exists());
+    let is_folder = existing.is_none_or(|p| p.as_os_str().is_empty() || p.is_dir());
+    anyhow::ensure!(is_folder, "{}: a part of its path is no folder", path.display());
+    Ok(())
+}
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -24,13 +34,15 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Outcome> {
     writeln!(out, "rules    {} run", rules.rules.len())?;
     for source in &config.sources {
         writeln!(out, "source   {}: {}", source.id, source.include.join(", "))?;
-        for path in &source.include {
-            let is_pattern = path.contains(['*', '?', '[']);
-            if !is_pattern && !std::path::Path::new(path).exists() {
-                writeln!(out, "         {path} does not exist yet; it is read once it does")?;
-            }
+        match discover(&source.include) {
+            Ok(logs) => writeln!(out, "         {} logs are there now", logs.len())?,
+            Err(error) => writeln!(out, "         nothing to read now: {error}")?,
         }
     }
+    for path in [&config.alerts_file, &config.archive].into_iter().flatten() {
+        check_place(path)?;
+    }
+    check_place(&config.state)?;
     match &config.archive {
         Some(path) => writeln!(out, "archive  {}", path.display())?,
         None => writeln!(out, "archive  none: events are not kept")?,

@@ -139,7 +139,10 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
         formats: &formats,
         elapsed: start.elapsed(),
     };
-    if !args.quiet {
+    if args.quiet {
+        // What was not read at all is said in any case.
+        stats.refused.iter().for_each(|refused| tracing::warn!("{refused}"));
+    } else {
         print_summary(&summary, &mut io::stderr().lock())?;
     }
     let too_many = args.max_rejected.is_some_and(|most| report.rejected_records() > most);

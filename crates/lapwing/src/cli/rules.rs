@@ -82,6 +82,7 @@ fn test(args: &RuleArgs, out: &mut impl Write) -> anyhow::Result<Outcome> {
 /// When a rule fires, in a line.
 fn fires(rule: &Rule) -> String {
     let what = match rule.measure {
+        Measure::EventCount if rule.threshold == 1 => "event".to_owned(),
         Measure::EventCount => "events".to_owned(),
         Measure::ValueCount(field) => format!("distinct {}", field.spec().name),
     };

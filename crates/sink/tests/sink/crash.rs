@@ -68,3 +68,33 @@ fn a_file_that_is_no_parquet_is_refused_by_name() {
     assert!(text.starts_with(&format!("cannot read {}", broken.display())), "{text}");
     assert!(text.contains("remove the file to have it written again"), "{text}");
 }
+
+#[test]
+fn a_second_writer_is_refused_until_the_first_is_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = Archive::open(folder.path(), SMALL).expect("opened");
+    let text = Archive::open(folder.path(), SMALL).expect_err("locked").to_string();
+    assert!(text.starts_with("another process writes into"), "{text}");
+    drop(first);
+    Archive::open(folder.path(), SMALL).expect("opened");
+}
+
+#[test]
+fn files_after_an_offset_are_put_aside_and_written_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let records = records(150, MIDNIGHT);
+    write(folder.path(), SMALL, &batches(&records, 64)).expect("written");
+    let partition = batches(&records, 64)[0].partition.clone();
+    let next = lapwing_sink::next_offset(folder.path(), &partition).expect("listed");
+    assert_eq!(next, 150);
+    let aside = lapwing_sink::set_aside(folder.path(), &partition, 100).expect("renamed");
+    assert!(!aside.is_empty());
+    assert!(
+        aside.iter().all(|p| p.to_string_lossy().ends_with(".parquet.set-aside") && p.exists())
+    );
+    let next = lapwing_sink::next_offset(folder.path(), &partition).expect("listed");
+    assert_eq!(next, 100);
+    let report = write(folder.path(), SMALL, &batches(&records, 64)).expect("written again");
+    assert_eq!(report.ranges_unchanged, 1);
+    assert!(report.files_written > 0);
+}

@@ -28,7 +28,7 @@ pub(crate) fn write(
     Ok(*archive.report())
 }
 
-/// The bytes of each file below a folder, by its path there.
+/// The bytes of each file below a folder but the archive's lock, by its path there.
 pub(crate) fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -40,7 +40,9 @@ pub(crate) fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
                 continue;
             }
             let name = path.strip_prefix(root).expect("below").display().to_string();
-            found.insert(name, fs::read(&path).expect("a file"));
+            if name != ".lock" {
+                found.insert(name, fs::read(&path).expect("a file"));
+            }
         }
     }
     found

@@ -32,10 +32,10 @@ fn an_alert_is_a_block_when_it_opens_and_a_line_afterwards() {
 HIGH  auth_failures  2026-11-22 00:00:33Z  product=openclaw source.ip=203.0.113.50 tenant=(none)
     4 failed attempts within 5 min
     block the address
-    run2.2.log:20 … run2.2.log:33 (4 events)
-CRITICAL  auth_failures  2026-11-22 00:01:33Z  product=openclaw source.ip=203.0.113.50 tenant=(none)  updated: 4 → 8 events, level high → critical
+    run2.2.log:20 … run2.2.log:33 (4 occurrences)
+CRITICAL  auth_failures  2026-11-22 00:01:33Z  product=openclaw source.ip=203.0.113.50 tenant=(none)  updated: 4 → 8 occurrences, level high → critical
 CRITICAL  auth_failures  2026-11-22 00:01:33Z  product=openclaw source.ip=203.0.113.50 tenant=(none)  updated: incomplete: entries
-CRITICAL  auth_failures  2026-11-22 00:15:00Z  product=openclaw source.ip=203.0.113.50 tenant=(none)  resolved: 8 events in 1 min 13 s
+CRITICAL  auth_failures  2026-11-22 00:15:00Z  product=openclaw source.ip=203.0.113.50 tenant=(none)  resolved: 8 occurrences in 1 min 13 s
 ";
     assert_eq!(text(&[opened, grown, cut, resolved], false), expected);
 }
@@ -50,7 +50,7 @@ fn the_end_of_the_input_alone_is_no_news() {
         a.count = 5;
     });
     let said = text(&[opened, grown], false);
-    assert!(said.ends_with("updated: 4 → 5 events, open at the end of the input\n"), "{said}");
+    assert!(said.ends_with("updated: 4 → 5 occurrences, open at the end of the input\n"), "{said}");
 }
 
 #[test]
