@@ -14,13 +14,13 @@ use arrow_array::{Array, StringArray};
 
 use lapwing_event::{Batch, FieldId, Incomplete, Message, Partition};
 
-use crate::episode::{Episode, Subject};
+use crate::episode::{Episode, Place, Subject};
 use crate::keys::{Key, Keys};
-use crate::loss::{Loss, LossPlace};
+use crate::loss::Loss;
 use crate::row::{Columns, Row};
 use crate::rule::{Measure, NullKeys, Rule, RuleSet};
 use crate::select::select;
-use crate::window::{Arrival, Count, Entry, Holding, NO_FILE};
+use crate::window::{Arrival, Count, Entry, Holding, NO_FILE, NO_REASON};
 
 /// What a detector may keep, per partition and rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Detector {
                 messages.push(episode.at_end(&subject, log_time));
             }
             if let Some(loss) = &mut state.loss {
-                messages.push(loss.at_end(log_time, rule, &self.partition));
+                messages.push(loss.at_end(log_time, rule, &self.partition, &self.files));
             }
         }
         messages.sort_by(|a, b| a.alert.id.cmp(&b.alert.id));
@@ -270,7 +270,7 @@ impl Detector {
             self.due.push(Reverse(again));
             return;
         }
-        messages.push(loss.resolved(rule, &self.partition));
+        messages.push(loss.resolved(rule, &self.partition, &self.files));
         state.loss = None;
     }
 
@@ -345,8 +345,9 @@ impl Detector {
     ) {
         let loss = &mut self.states[index].loss;
         let was_open = loss.is_some();
-        let place = LossPlace::of(&row.entry(None), &self.files);
-        let message = Loss::count(loss, because, place, row.log_time, rule, &self.partition);
+        let place = Place { reason: NO_REASON, ..row.place() };
+        let message =
+            Loss::count(loss, because, place, row.log_time, rule, &self.partition, &self.files);
         pushed.messages.extend(message);
         if let (false, Some(loss)) = (was_open, loss) {
             let due = Due { log_time: loss.due, rule: index as u32, hash: 0, slot: LOSS };

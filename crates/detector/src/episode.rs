@@ -45,12 +45,12 @@ pub(crate) struct Episode {
 
 /// Where an entry stands.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Place {
-    time: i64,
-    offset: i64,
-    file: u32,
-    line: i64,
-    reason: u16,
+pub(crate) struct Place {
+    pub(crate) time: i64,
+    pub(crate) offset: i64,
+    pub(crate) file: u32,
+    pub(crate) line: i64,
+    pub(crate) reason: u16,
 }
 
 impl From<&Entry> for Place {
@@ -344,7 +344,7 @@ fn reason_name(code: u16) -> Arc<str> {
     REASON_CODES.get(usize::from(code)).map_or("other", |t| t.value).into()
 }
 
-fn evidence(place: &Place, files: &[Arc<str>]) -> Evidence {
+pub(crate) fn evidence(place: &Place, files: &[Arc<str>]) -> Evidence {
     Evidence {
         offset: place.offset,
         file: (place.file != NO_FILE).then(|| files.get(place.file as usize).cloned()).flatten(),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing_event::{
-    Alert, AlertKey, AlertRule, Evidence, EvidenceSet, Incomplete, KeyValue, Level, Message,
-    Partition, Status, Window, alert_id,
+    Alert, AlertKey, AlertRule, EvidenceSet, Incomplete, KeyValue, Level, Message, Partition,
+    Status, Window, alert_id,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::episode::{Place, evidence};
 use crate::rule::Rule;
-use crate::window::Entry;
 
 /// The rule id of `lapwing.window_incomplete`.
 const RULE_ID: &str = "6f2b2f0e-1d5e-4c55-9a0b-0c8f3a7d4e11";
@@ -29,29 +29,8 @@ pub(crate) struct Loss {
     count: u64,
     next_update: u64,
     because: Vec<Incomplete>,
-    first: LossPlace,
-    latest: LossPlace,
-}
-
-/// The place of the record that made the rule forget.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct LossPlace {
-    time: i64,
-    offset: i64,
-    file: Option<Arc<str>>,
-    line: Option<i64>,
-}
-
-impl LossPlace {
-    /// The place of an entry.
-    pub(crate) fn of(entry: &Entry, files: &[Arc<str>]) -> Self {
-        Self {
-            time: entry.time,
-            offset: entry.offset,
-            file: files.get(entry.file as usize).cloned(),
-            line: (entry.line > 0).then_some(entry.line),
-        }
-    }
+    first: Place,
+    latest: Place,
 }
 
 impl Loss {
@@ -59,10 +38,11 @@ impl Loss {
     pub(crate) fn count(
         loss: &mut Option<Self>,
         because: Incomplete,
-        at: LossPlace,
+        at: Place,
         log_time: i64,
         rule: &Rule,
         partition: &Partition,
+        files: &[Arc<str>],
     ) -> Option<Message> {
         let due = log_time.saturating_add(rule.timespan).saturating_add(rule.allowed_lateness);
         let is_new = loss.is_none();
@@ -74,8 +54,8 @@ impl Loss {
             count: 0,
             next_update: 1,
             because: Vec::new(),
-            first: at.clone(),
-            latest: at.clone(),
+            first: at,
+            latest: at,
         });
         this.due = due;
         this.last_at = this.last_at.max(at.time);
@@ -90,18 +70,29 @@ impl Loss {
         }
         this.next_update = this.next_update.saturating_mul(2);
         let status = if is_new { Status::Opened } else { Status::Updated };
-        Some(this.message(status, None, log_time, rule, partition))
+        Some(this.message(status, None, log_time, rule, partition, files))
     }
 
     /// The message that ends the episode.
-    pub(crate) fn resolved(&mut self, rule: &Rule, partition: &Partition) -> Message {
+    pub(crate) fn resolved(
+        &mut self,
+        rule: &Rule,
+        partition: &Partition,
+        files: &[Arc<str>],
+    ) -> Message {
         let due = self.due;
-        self.message(Status::Resolved, Some(due), due, rule, partition)
+        self.message(Status::Resolved, Some(due), due, rule, partition, files)
     }
 
     /// The message at the end of a bounded input.
-    pub(crate) fn at_end(&mut self, log_time: i64, rule: &Rule, partition: &Partition) -> Message {
-        let mut message = self.message(Status::Updated, None, log_time, rule, partition);
+    pub(crate) fn at_end(
+        &mut self,
+        log_time: i64,
+        rule: &Rule,
+        partition: &Partition,
+        files: &[Arc<str>],
+    ) -> Message {
+        let mut message = self.message(Status::Updated, None, log_time, rule, partition, files);
         message.alert.open_at_end = true;
         message
     }
@@ -113,6 +104,7 @@ impl Loss {
         log_time: i64,
         rule: &Rule,
         partition: &Partition,
+        files: &[Arc<str>],
     ) -> Message {
         self.revision += 1;
         let key = AlertKey(vec![("rule".into(), KeyValue::Text((&*rule.name).into()))]);
@@ -145,9 +137,9 @@ impl Loss {
             last_at: self.last_at,
             resolved_at,
             evidence: EvidenceSet {
-                first: evidence(&self.first),
-                latest: evidence(&self.latest),
-                samples: vec![evidence(&self.first)],
+                first: evidence(&self.first, files),
+                latest: evidence(&self.latest, files),
+                samples: vec![evidence(&self.first, files)],
             },
             complete: false,
             incomplete_because: self.because.clone(),
@@ -155,9 +147,4 @@ impl Loss {
         };
         Message { alert, log_time }
     }
-}
-
-fn evidence(place: &LossPlace) -> Evidence {
-    let LossPlace { time, offset, file, line } = place.clone();
-    Evidence { offset, file, line, time, reason: None }
 }

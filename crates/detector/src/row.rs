@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use lapwing_event::vocabulary::REASON_CODES;
 use lapwing_event::{Batch, FieldId, FieldType, KeyValue};
 
+use crate::episode::Place;
 use crate::window::{Entry, NO_FILE, NO_REASON};
 
 /// The columns of a batch that every selected row needs.
@@ -108,21 +109,33 @@ impl Row<'_> {
         fields.iter().map(|f| self.value(*f))
     }
 
-    /// What windows need of it; `distinct` is the field whose values are counted.
-    pub(crate) fn entry(&self, distinct: Option<FieldId>) -> Entry {
+    /// Where it stands.
+    pub(crate) fn place(&self) -> Place {
         let file = self.events.column(FieldId::LogFile.index()).as_dictionary::<Int32Type>();
         let file = file.key(self.index).and_then(|key| self.files.get(key));
         let reason = self.text(FieldId::ReasonCode);
         let reason = reason.and_then(|r| REASON_CODES.iter().position(|t| t.value == r));
-        Entry {
+        Place {
             time: self.time,
             offset: self.offset,
-            count: self.int(FieldId::Count).unwrap_or(1).clamp(1, Entry::MAX_COUNT) as u64,
-            id: self.id_digest(),
-            value: distinct.and_then(|f| self.value(f)).map_or(0, |v| value_digest(&v)),
             file: file.copied().unwrap_or(NO_FILE),
             line: self.int(FieldId::LogLine).unwrap_or(0),
             reason: reason.map_or(NO_REASON, |r| r as u16),
+        }
+    }
+
+    /// What windows need of it; `distinct` is the field whose values are counted.
+    pub(crate) fn entry(&self, distinct: Option<FieldId>) -> Entry {
+        let Place { time, offset, file, line, reason } = self.place();
+        Entry {
+            time,
+            offset,
+            count: self.int(FieldId::Count).unwrap_or(1).clamp(1, Entry::MAX_COUNT) as u64,
+            id: self.id_digest(),
+            value: distinct.and_then(|f| self.value(f)).map_or(0, |v| value_digest(&v)),
+            file,
+            line,
+            reason,
             covered: false,
         }
     }
