@@ -8,13 +8,20 @@ pub mod possible;
 pub mod rule;
 pub mod yaml;
 
+mod covered;
 mod detector;
+mod entry;
 mod episode;
+mod key;
 mod keys;
 mod loss;
+mod name;
+mod plan;
 mod row;
 mod select;
+mod single;
 mod state;
+mod watch;
 mod window;
 
 pub use detector::{Detector, Limits, Pushed, RuleStats};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lapwing_event::{
-    Alert, AlertKey, AlertRule, EvidenceSet, Incomplete, KeyValue, Level, Message, Partition,
-    Status, Window, alert_id,
+    Alert, AlertKey, AlertRule, EvidenceSet, Fixed, Incomplete, KeyValue, Level, Message,
+    Partition, ResolvedBecause, Status, Window, alert_id,
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,15 +73,16 @@ impl Loss {
         Some(this.message(status, None, log_time, rule, partition, files))
     }
 
-    /// The message that ends the episode.
+    /// The message that ends the episode, at a log time.
     pub(crate) fn resolved(
         &mut self,
+        at: i64,
+        because: ResolvedBecause,
         rule: &Rule,
         partition: &Partition,
         files: &[Arc<str>],
     ) -> Message {
-        let due = self.due;
-        self.message(Status::Resolved, Some(due), due, rule, partition, files)
+        self.message(Status::Resolved, Some((at, because)), at, rule, partition, files)
     }
 
     /// The message at the end of a bounded input.
@@ -100,7 +101,7 @@ impl Loss {
     fn message(
         &mut self,
         status: Status,
-        resolved_at: Option<i64>,
+        resolved: Option<(i64, ResolvedBecause)>,
         log_time: i64,
         rule: &Rule,
         partition: &Partition,
@@ -130,12 +131,13 @@ impl Loss {
                         events. If the traffic is real, raise the limits of the detector."
                     .into(),
             count: self.count,
-            value: self.count,
+            value: Fixed::from(i64::try_from(self.count).unwrap_or(i64::MAX)),
             by_reason: BTreeMap::new(),
             window: Window { start: self.opened_at, end: self.last_at },
             opened_at: self.opened_at,
             last_at: self.last_at,
-            resolved_at,
+            resolved_at: resolved.map(|(at, _)| at),
+            resolved_because: resolved.map(|(_, because)| because),
             evidence: EvidenceSet {
                 first: evidence(&self.first, files),
                 latest: evidence(&self.latest, files),

@@ -10,6 +10,7 @@ macro_rules! pack {
 
 /// The files of the built-in rules: name and text.
 pub static PACK: &[(&str, &str)] = pack![
+    "agent_silent.yml",
     "auth_failures.yml",
     "auth_failures_classic.yml",
     "auth_failures_local.yml",
@@ -41,7 +42,7 @@ mod tests {
     #[test]
     fn the_pack_loads_and_every_rule_can_be_acted_on() {
         let set = load_rules(&builtin_sources()).expect("the pack is valid");
-        assert_eq!(set.rules.len(), 13);
+        assert_eq!(set.rules.len(), 14);
         for rule in &set.rules {
             assert!(!rule.tests.is_empty(), "{} has no test", rule.name);
             assert!(!rule.description.is_empty(), "{} has no description", rule.name);
@@ -49,6 +50,6 @@ mod tests {
             assert_ne!(rule.next_step, Default::default(), "{} has no next step", rule.name);
         }
         let off: Vec<_> = set.rules.iter().filter(|r| !r.enabled).map(|r| &*r.name).collect();
-        assert_eq!(off, ["auth_failures_classic"]);
+        assert_eq!(off, ["agent_silent", "auth_failures_classic"]);
     }
 }

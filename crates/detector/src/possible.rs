@@ -1,9 +1,9 @@
-//! What a rule can see at all in records of a format: three-valued evaluation of its selection on
-//! what is known of the fields.
+//! What a detection can see at all in records of a format: three-valued evaluation of it on what
+//! is known of the fields.
 
 use lapwing_event::FieldId;
 
-use crate::rule::{Expr, Op, Predicate, Rule, RuleSet};
+use crate::rule::{Expr, Op, Predicate, RuleSet};
 
 /// What is known of a field before any record was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,24 +27,24 @@ pub enum Verdict {
     Always,
 }
 
-/// Whether a rule can select an event of which this is known.
+/// Whether a detection, by its index in the set, can select an event of which this is known.
 pub fn can_select<'a>(
     set: &RuleSet,
-    rule: &Rule,
+    detection: usize,
     known: &dyn Fn(FieldId) -> Possible<'a>,
 ) -> Verdict {
-    let verdicts = rule.detections.iter().map(|d| judge(&set.detections[*d].expr, set, known));
-    verdicts.max().unwrap_or(Verdict::Never)
+    judge(&set.detections[detection].expr, set, known)
 }
 
-/// The fields whose tests can never hold, of those a rule tests; the reasons why it is blind.
+/// The fields whose tests can never hold, of those that some detections test; the reasons why
+/// they are blind.
 pub fn hopeless_fields<'a>(
     set: &RuleSet,
-    rule: &Rule,
+    detections: &[usize],
     known: &dyn Fn(FieldId) -> Possible<'a>,
 ) -> Vec<FieldId> {
     let mut fields = Vec::new();
-    for detection in &rule.detections {
+    for detection in detections {
         collect(&set.detections[*detection].expr, set, known, &mut fields);
     }
     fields.sort_unstable();

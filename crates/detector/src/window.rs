@@ -1,440 +1,556 @@
-//! The events of one (rule, key) that can still lie in a window, ordered by time, and which
-//! windows hold when one more arrives.
+//! The events of one (rule, key) that can still lie in a window, and which windows hold.
 //!
-//! The window at event time e is (e − timespan, e]. Events are kept as long as an event that is not
-//! late could share a window with them.
+//! The window at event time e is (e − timespan, e]. The figure of each window (how many, how
+//! much) is kept up to date as events come and go, in whatever order they come: every event adds
+//! to the windows that contain it, unless what it stands for is counted there already.
 
-use std::collections::VecDeque;
+mod envelope;
+mod list;
+mod sequence;
+#[cfg(test)]
+mod tests;
+mod times;
 
-use hashbrown::{HashMap, HashSet};
-use serde::{Deserialize, Serialize};
+use hashbrown::HashMap;
 
-/// One selected event, as far as windows need it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    /// Event time, microseconds.
-    pub(crate) time: i64,
-    /// Offset in the partition.
-    pub(crate) offset: i64,
-    /// Occurrences it stands for.
-    pub(crate) count: u64,
-    /// Digest of (product, id); 0 without an id.
-    pub(crate) id: u128,
-    /// Digest of the value of a `value_count`; 0 without a value.
-    pub(crate) value: u128,
-    /// Index of its file; [`NO_FILE`] without one.
-    pub(crate) file: u32,
-    /// Its line; 0 without one.
-    pub(crate) line: i64,
-    /// Index of its reason code; [`NO_REASON`] without one.
-    pub(crate) reason: u16,
-    /// Whether it lies in a holding window of the alert that is open now.
-    pub(crate) covered: bool,
-}
+use crate::entry::{Arrival, Entry, Fact};
+use crate::plan::{Figure, Plan};
+use crate::rule::Measure;
 
-/// An entry without a file.
-pub(crate) const NO_FILE: u32 = u32::MAX;
-/// An entry without a reason code.
-pub(crate) const NO_REASON: u16 = u16::MAX;
+use envelope::{Weighed, difference};
+use list::{Change, List, New, Step, Steps};
+pub(crate) use list::{Found, Mark};
+use sequence::Sequence;
+use times::{Presence, Times};
 
-/// What is compared with the threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Count {
-    /// Occurrences.
-    Occurrences,
-    /// Distinct values.
-    Values,
-}
-
-/// A window that holds after an arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holding {
-    /// Its end, an event time.
-    pub(crate) end: i64,
-    /// The index of its first entry.
-    pub(crate) from: usize,
-    /// The index after its last entry.
-    pub(crate) to: usize,
-    /// What the condition compared.
-    pub(crate) value: u64,
-    /// Whether it held before the arrival too.
-    pub(crate) held_before: bool,
-}
-
-/// The retained entries with running figures for the window that ends at the newest one.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Entries {
-    entries: VecDeque<Entry>,
-    /// Whether two entries share an id: then windows are counted by sets.
-    has_repeats: bool,
-    /// The window ending at the newest entry begins at this index.
-    tail_from: usize,
-    /// Its occurrences.
-    tail_count: u64,
-    /// Its distinct values with how often each occurs; kept for `Values` only.
-    tail_values: HashMap<u128, u32>,
-    /// Ids of the entries, once there are too many for a search.
-    ids: HashSet<u128>,
-}
-
-/// Up to this many entries are searched for an id; beyond, a set is kept.
-const SEARCHED_IDS: usize = 16;
+/// Different records of one id that a key keeps: shippers repeat a record, they do not rewrite it
+/// time and again.
+pub(crate) const MAX_RECORDS_PER_ID: usize = 64;
+/// Up to this many entries are searched for an id; beyond, ids are kept in a table.
+const SEARCHED_IDS: usize = if cfg!(test) { 3 } else { 16 };
 
 /// What became of an arrival.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// Taken in at this index.
-    Added(usize),
-    /// Dropped: an event with the same id, time, count and value is there already.
-    Duplicate,
+pub(crate) enum Taken {
+    /// Taken in.
+    Added(Entry),
+    /// Dropped: the same event is there already.
+    Repeated,
+    /// Dropped: its id has too many different records.
+    TooManyRecords,
 }
 
-impl Entries {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub(crate) fn get(&self, index: usize) -> &Entry {
-        &self.entries[index]
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Entry {
-        &mut self.entries[index]
-    }
-
-    /// The largest count of another covered entry with the id of this one; 0 if there is none.
-    pub(crate) fn covered_count_of_id(&self, index: usize) -> u64 {
-        let id = self.entries[index].id;
-        if id == 0 || !self.has_repeats {
-            return 0;
-        }
-        let others = self.entries.iter().enumerate();
-        let same = others.filter(|(i, e)| *i != index && e.covered && e.id == id);
-        same.map(|(_, e)| e.count).max().unwrap_or(0)
-    }
-
-    /// Forgets which entries an alert covered, once it is resolved.
-    pub(crate) fn uncover(&mut self) {
-        self.entries.iter_mut().for_each(|e| e.covered = false);
-    }
-
-    /// Drops entries that no event at or after `oldest − timespan` can share a window with, and the
-    /// oldest beyond `limit`. Says whether the limit was the reason.
-    pub(crate) fn trim(&mut self, oldest: i64, timespan: i64, limit: usize, count: Count) -> bool {
-        let horizon = oldest.saturating_sub(timespan);
-        let mut dropped = self.entries.partition_point(|e| e.time <= horizon);
-        let is_over = self.entries.len() - dropped > limit;
-        if is_over {
-            dropped = self.entries.len() - limit;
-        }
-        while self.tail_from < dropped {
-            self.leave_tail(count);
-        }
-        for entry in self.entries.drain(..dropped) {
-            if entry.id != 0 && !self.has_repeats {
-                self.ids.remove(&entry.id);
-            }
-        }
-        self.tail_from -= dropped;
-        if self.entries.len() <= 1 {
-            self.has_repeats = false;
-            self.ids.clear();
-        } else if self.ids.len() > 2 * self.entries.len() + SEARCHED_IDS {
-            self.rebuild_ids();
-        }
-        is_over
-    }
-
-    /// Repeated ids are not removed one by one, since another entry may still have them.
-    fn rebuild_ids(&mut self) {
-        let with_id = self.entries.iter().map(|e| e.id).filter(|id| *id != 0);
-        self.ids = with_id.clone().collect();
-        self.has_repeats = with_id.count() > self.ids.len();
-    }
-
-    /// Takes an event in.
-    pub(crate) fn insert(&mut self, entry: Entry, timespan: i64, count: Count) -> Arrival {
-        if entry.id != 0 && self.may_contain(entry.id) {
-            let same = |e: &Entry| {
-                (e.id, e.time, e.count, e.value) == (entry.id, entry.time, entry.count, entry.value)
-            };
-            if self.entries.iter().any(same) {
-                return Arrival::Duplicate;
-            }
-            self.has_repeats |= self.entries.iter().any(|e| e.id == entry.id);
-        }
-        let position = |e: &Entry| (e.time, e.offset) < (entry.time, entry.offset);
-        let index = match self.entries.back() {
-            Some(last) if !position(last) => self.entries.partition_point(position),
-            _ => self.entries.len(),
-        };
-        self.entries.insert(index, entry);
-        self.remember_id(entry.id);
-        self.update_tail(index, timespan, count);
-        Arrival::Added(index)
-    }
-
-    fn may_contain(&self, id: u128) -> bool {
-        match self.ids.is_empty() {
-            true => self.entries.iter().any(|e| e.id == id),
-            false => self.ids.contains(&id),
-        }
-    }
-
-    fn remember_id(&mut self, id: u128) {
-        if !self.ids.is_empty() {
-            if id != 0 {
-                self.ids.insert(id);
-            }
-        } else if self.entries.len() > SEARCHED_IDS {
-            self.ids.extend(self.entries.iter().map(|e| e.id).filter(|id| *id != 0));
-        }
-    }
-
-    /// Keeps the figures of the newest window after an insertion.
-    fn update_tail(&mut self, index: usize, timespan: i64, count: Count) {
-        let newest = self.entries.back().expect("just inserted").time;
-        let entry = self.entries[index];
-        if index < self.tail_from {
-            self.tail_from += 1;
-            return;
-        }
-        self.tail_count = self.tail_count.saturating_add(entry.count);
-        if count == Count::Values && entry.value != 0 {
-            *self.tail_values.entry(entry.value).or_insert(0) += 1;
-        }
-        while self.entries[self.tail_from].time <= newest.saturating_sub(timespan) {
-            self.leave_tail(count);
-        }
-    }
-
-    fn leave_tail(&mut self, count: Count) {
-        let left = self.entries[self.tail_from];
-        self.tail_from += 1;
-        self.tail_count -= left.count;
-        if count == Count::Values
-            && let Some(n) = self.tail_values.get_mut(&left.value)
-        {
-            *n -= 1;
-            if *n == 0 {
-                self.tail_values.remove(&left.value);
-            }
-        }
-    }
-
-    /// The windows that hold now among those that contain the entry at `index`, by their ends.
-    pub(crate) fn holding(
-        &self,
-        index: usize,
-        timespan: i64,
-        threshold: u64,
-        count: Count,
-        found: &mut Vec<Holding>,
-    ) {
-        found.clear();
-        if index + 1 == self.entries.len() && !self.has_repeats {
-            found.extend(self.holding_at_newest(threshold, count));
-            return;
-        }
-        self.sweep(index, timespan, threshold, count, found);
-    }
-
-    /// The newest window, from the running figures.
-    fn holding_at_newest(&self, threshold: u64, count: Count) -> Option<Holding> {
-        let to = self.entries.len();
-        let newest = self.entries[to - 1];
-        let value = match count {
-            Count::Occurrences => self.tail_count,
-            Count::Values => self.tail_values.len() as u64,
-        };
-        if value < threshold {
-            return None;
-        }
-        let has_tie = to >= 2 && self.entries[to - 2].time == newest.time;
-        let before = match count {
-            Count::Occurrences => value - newest.count,
-            Count::Values => value - u64::from(self.tail_values.get(&newest.value) == Some(&1)),
-        };
-        let held_before = has_tie && before >= threshold;
-        Some(Holding { end: newest.time, from: self.tail_from, to, value, held_before })
-    }
-
-    /// Every window that contains the entry at `index`, counted as it slides.
-    fn sweep(
-        &self,
-        index: usize,
-        timespan: i64,
-        threshold: u64,
-        count: Count,
-        found: &mut Vec<Holding>,
-    ) {
-        let arrived = self.entries[index];
-        let start = arrived.time.saturating_sub(timespan);
-        let mut from = self.entries.partition_point(|e| e.time <= start);
-        let mut to = from;
-        let mut counter = Counter::new(count, self.has_repeats);
-        while to < self.entries.len() && self.entries[to].time < arrived.time {
-            counter.add(&self.entries[to]);
-            to += 1;
-        }
-        while to < self.entries.len() {
-            let end = self.entries[to].time;
-            if end >= arrived.time.saturating_add(timespan) {
-                break;
-            }
-            while self.entries[from].time <= end.saturating_sub(timespan) {
-                counter.remove(&self.entries[from]);
-                from += 1;
-            }
-            let first_at_end = to;
-            while to < self.entries.len() && self.entries[to].time == end {
-                counter.add(&self.entries[to]);
-                to += 1;
-            }
-            let value = counter.value();
-            if value < threshold {
-                continue;
-            }
-            let others_at_end = to - first_at_end > usize::from(end == arrived.time);
-            counter.remove(&arrived);
-            let held_before = others_at_end && counter.value() >= threshold;
-            counter.add(&arrived);
-            found.push(Holding { end, from, to, value, held_before });
-        }
-    }
+/// Entries and figures of a key.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    pub(crate) list: List,
+    measured: Measured,
+    /// The records of each id; kept once there are many entries.
+    ids: Option<HashMap<u64, Records>>,
+    /// Whether two entries may have the same id.
+    has_repeats: bool,
+    /// What has entered at all, and what has left up to `edge`, the start of the newest window.
+    entered: Figure,
+    left: Figure,
+    edge: i64,
 }
 
-/// Counts what lies in a sliding window.
-enum Counter {
-    /// Occurrences, no id twice.
-    Sum(u64),
-    /// Occurrences, each id once with the largest count among its entries.
-    SumById { plain: u64, by_id: HashMap<u128, Vec<u64>> },
-    /// Distinct values with how often each occurs.
-    Distinct(HashMap<u128, u32>),
+/// What is kept of the facts of entries, by the kind of rule.
+#[derive(Debug)]
+enum Measured {
+    /// Nothing beyond the entries.
+    Weights,
+    Values(Values),
+    Positions(Vec<Times>),
+    Sequence(Sequence),
 }
 
-impl Counter {
-    fn new(count: Count, has_repeats: bool) -> Self {
-        match count {
-            Count::Occurrences if has_repeats => Self::SumById { plain: 0, by_id: HashMap::new() },
-            Count::Occurrences => Self::Sum(0),
-            Count::Values => Self::Distinct(HashMap::new()),
+/// The records of one id, by (time, offset).
+#[derive(Debug)]
+enum Records {
+    One((i64, i64)),
+    Several(Vec<(i64, i64)>),
+}
+
+/// The distinct values of a key and when they occurred.
+#[derive(Debug, Default)]
+struct Values {
+    slots: HashMap<u128, u32>,
+    table: Vec<(u128, Times)>,
+    free: Vec<u32>,
+}
+
+/// What an entry changes of the figures.
+#[derive(Debug, Default)]
+struct Effect {
+    /// Whether no other window can be changed, since none ends later.
+    is_newest: bool,
+    own: Steps,
+    /// Steps of other entries, by the order of an entry, or before that of any at a time.
+    others: Vec<((i64, i64), Steps)>,
+    changes: Vec<Change>,
+}
+
+impl Windows {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let measured = match plan.measure {
+            Measure::ValueCount(_) => Measured::Values(Values::default()),
+            Measure::Temporal => {
+                Measured::Positions((0..plan.positions).map(|_| Times::default()).collect())
+            }
+            Measure::TemporalOrdered => Measured::Sequence(Sequence::default()),
+            _ => Measured::Weights,
+        };
+        Self {
+            list: List::new(plan.tracks(), plan.threshold),
+            measured,
+            ids: None,
+            has_repeats: false,
+            entered: Figure::default(),
+            left: Figure::default(),
+            edge: i64::MIN,
         }
     }
 
-    fn add(&mut self, entry: &Entry) {
-        match self {
-            Self::Sum(sum) => *sum = sum.saturating_add(entry.count),
-            Self::SumById { by_id, .. } if entry.id != 0 => {
-                by_id.entry(entry.id).or_default().push(entry.count);
-            }
-            Self::SumById { plain, .. } => *plain = plain.saturating_add(entry.count),
-            Self::Distinct(values) if entry.value != 0 => {
-                *values.entry(entry.value).or_insert(0) += 1;
-            }
-            Self::Distinct(_) => {}
+    /// Distinct values that are kept.
+    pub(crate) fn values(&self) -> usize {
+        match &self.measured {
+            Measured::Values(values) => values.slots.len(),
+            _ => 0,
         }
     }
 
-    fn remove(&mut self, entry: &Entry) {
-        match self {
-            Self::Sum(sum) => *sum -= entry.count,
-            Self::SumById { by_id, .. } if entry.id != 0 => {
-                if let Some(counts) = by_id.get_mut(&entry.id) {
-                    let at = counts.iter().position(|c| *c == entry.count);
-                    at.map(|at| counts.swap_remove(at));
-                    if counts.is_empty() {
-                        by_id.remove(&entry.id);
-                    }
+    /// The digests of distinct values, by the places that entries name.
+    pub(crate) fn value_table(&self) -> Vec<u128> {
+        match &self.measured {
+            Measured::Values(values) => values.table.iter().map(|(digest, _)| *digest).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Windows of entries that were kept, with the marks they had.
+    pub(crate) fn restore(plan: &Plan, kept: impl Iterator<Item = (Arrival, Mark)>) -> Self {
+        // Nothing is decided anew.
+        let quiet = plan.undecided();
+        let mut windows = Self::new(&quiet);
+        let mut marks = Vec::new();
+        for (arrival, mark) in kept {
+            windows.insert(&arrival, &quiet, &mut Found::default());
+            marks.push(mark);
+        }
+        windows.list.restore(plan.threshold, &marks);
+        windows
+    }
+
+    /// Whether two entries may have the same id.
+    pub(crate) fn has_repeats(&self) -> bool {
+        self.has_repeats
+    }
+
+    /// The figure of the window at a time at which an entry lies.
+    pub(crate) fn figure(&self, end: i64) -> Figure {
+        self.list.window(end).map(|(_, figure)| figure).unwrap_or_default()
+    }
+
+    /// Takes an event in; finds the windows that begin to hold, if they are decided at arrival.
+    pub(crate) fn insert(&mut self, arrival: &Arrival, plan: &Plan, found: &mut Found) -> Taken {
+        let mut entry = arrival.entry;
+        if let (Measured::Values(values), Some(digest)) = (&mut self.measured, arrival.value) {
+            entry.fact = Fact::value(values.slot(digest));
+        }
+        let records = self.records_of(entry.id);
+        let refused = match &records[..] {
+            records if records.iter().any(|r| entry.is_repeated_by(r)) => Some(Taken::Repeated),
+            records if records.len() >= MAX_RECORDS_PER_ID => Some(Taken::TooManyRecords),
+            _ => None,
+        };
+        if let Some(refused) = refused {
+            self.forget_unused(entry.fact);
+            return refused;
+        }
+        self.put(entry, &records, plan, found);
+        Taken::Added(entry)
+    }
+
+    /// Puts an entry in its place and changes the figures accordingly.
+    fn put(&mut self, entry: Entry, records: &[Entry], plan: &Plan, found: &mut Found) {
+        self.has_repeats |= !records.is_empty();
+        let effect = self.effect(&entry, records, plan);
+        self.apply(&effect, 1, found);
+        self.remember(&entry);
+        let tie = if effect.is_newest { None } else { self.list.window(entry.time) };
+        let (mut mark, figure) = match tie {
+            Some(window) => window,
+            None => {
+                let mut figure = match effect.is_newest {
+                    true => self.newest_figure(entry.time, plan.span),
+                    false => self.figure_at(entry.time, plan.span),
+                };
+                for (figure, own) in figure.iter_mut().zip(effect.own) {
+                    *figure += i128::from(own.enter);
+                }
+                (Mark::Open, figure)
+            }
+        };
+        self.count_step(entry.time, effect.own);
+        if mark == Mark::Open && plan.at_arrival && self.holds(entry.time, figure, plan) {
+            mark = Mark::Held;
+            if tie.is_some() {
+                self.list.mark(entry.time, mark);
+            }
+            found.ends.push(entry.time);
+            found.largest = found.largest.max(Some(figure[0]));
+        }
+        self.list.insert(&New { entry, mark, figure, steps: effect.own });
+        if let (Measured::Sequence(sequence), true) = (&self.measured, plan.at_arrival) {
+            for (from, to) in sequence.holding(entry.time, plan.positions, plan.span) {
+                self.list.hold(from, to, found);
+            }
+            if !found.ends.is_empty() {
+                found.largest = Some(plan.positions as i128);
+            }
+        }
+        if found.ends.len() > 1 {
+            found.ends.sort_unstable();
+            found.ends.dedup();
+        }
+    }
+
+    /// Whether the window that an entry opens holds.
+    fn holds(&self, end: i64, figure: Figure, plan: &Plan) -> bool {
+        match &self.measured {
+            Measured::Sequence(sequence) => sequence.holds(end, plan.positions, plan.span),
+            _ => figure[0] >= plan.threshold,
+        }
+    }
+
+    /// Counts steps at a time in the sums that give the figure of the newest window.
+    fn count_step(&mut self, time: i64, steps: Steps) {
+        for (n, step) in steps.iter().enumerate() {
+            self.entered[n] += i128::from(step.enter);
+            if time <= self.edge {
+                self.left[n] += i128::from(step.leave);
+            }
+        }
+    }
+
+    /// The figure of the window at a time after all entries, without what enters there.
+    fn newest_figure(&mut self, time: i64, span: i64) -> Figure {
+        let edge = time.saturating_sub(span);
+        let left = self.list.leaves_until(self.edge, edge);
+        self.edge = edge;
+        let mut figure = Figure::default();
+        for (n, figure) in figure.iter_mut().enumerate() {
+            self.left[n] += left[n];
+            *figure = self.entered[n] - self.left[n];
+        }
+        figure
+    }
+
+    /// The figure of the window at a time before the newest entry, without what enters there.
+    ///
+    /// It is worked out from the newest window, since events that come late come a little late.
+    fn figure_at(&self, time: i64, span: i64) -> Figure {
+        let from = time.saturating_sub(span);
+        let enters = self.list.enters_after(time);
+        let leaves = match from <= self.edge {
+            true => self.list.leaves_between(from, self.edge).map(|left| -left),
+            false => self.list.leaves_between(self.edge, from),
+        };
+        let mut figure = Figure::default();
+        for (n, figure) in figure.iter_mut().enumerate() {
+            *figure = self.entered[n] - enters[n] - self.left[n] - leaves[n];
+        }
+        figure
+    }
+
+    /// What an entry changes, given the other records of its id.
+    fn effect(&self, entry: &Entry, records: &[Entry], plan: &Plan) -> Effect {
+        let is_newest = self.list.last_time().is_none_or(|last| entry.time > last);
+        let mut effect = Effect { is_newest, ..Effect::default() };
+        match &self.measured {
+            Measured::Weights => {
+                for track in 0..plan.tracks() {
+                    effect.weigh(entry, records, plan, track);
                 }
             }
-            Self::SumById { plain, .. } => *plain -= entry.count,
-            Self::Distinct(values) => {
-                if let Some(n) = values.get_mut(&entry.value) {
-                    *n -= 1;
-                    if *n == 0 {
-                        values.remove(&entry.value);
-                    }
+            Measured::Values(values) => {
+                if let Some(slot) = entry.fact.as_value() {
+                    effect.add(&values.table[slot as usize].1, entry.time, plan.span);
                 }
             }
+            Measured::Positions(positions) => {
+                for times in of_positions(positions, entry.fact) {
+                    effect.add(times, entry.time, plan.span);
+                }
+            }
+            Measured::Sequence(_) => {}
+        }
+        effect
+    }
+
+    /// Applies an effect to the entries that are there, or takes it back.
+    fn apply(&mut self, effect: &Effect, sign: i64, found: &mut Found) {
+        for (order, steps) in &effect.others {
+            let steps = steps.map(|s| Step { enter: sign * s.enter, leave: sign * s.leave });
+            self.list.change_steps(*order, steps);
+            self.count_step(order.0, steps);
+        }
+        for change in &effect.changes {
+            let by = change.by.map(|by| by * i128::from(sign));
+            self.list.change(Change { by, ..*change }, found);
         }
     }
 
-    fn value(&self) -> u64 {
-        match self {
-            Self::Sum(sum) => *sum,
-            Self::SumById { plain, by_id } => {
-                let of_ids = by_id.values().filter_map(|counts| counts.iter().max());
-                of_ids.fold(*plain, |sum, count| sum.saturating_add(*count))
+    /// Forgets the entries that lie at or before a time: no window that can still change has them.
+    pub(crate) fn trim(&mut self, horizon: i64, plan: &Plan) {
+        while self.list.first_time().is_some_and(|first| first <= horizon) {
+            self.remove_first(plan, false);
+        }
+        self.shrink();
+    }
+
+    /// Forgets the oldest entry; windows do not count it any more.
+    pub(crate) fn drop_first(&mut self, plan: &Plan) {
+        self.remove_first(plan, true);
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        if self.list.len() <= SEARCHED_IDS / 2 {
+            self.ids = None;
+        }
+        self.has_repeats &= self.list.len() > 1;
+    }
+
+    fn remove_first(&mut self, plan: &Plan, changes_figures: bool) {
+        let Some((entry, stored)) = self.list.pop_first() else { return };
+        self.forget(&entry);
+        let records = self.records_of(entry.id);
+        let mut effect = self.effect(&entry, &records, plan);
+        if !changes_figures {
+            effect.changes.clear();
+        }
+        let minus = |s: Step| Step { enter: -s.enter, leave: -s.leave };
+        self.count_step(entry.time, stored.map(minus));
+        self.apply(&effect, -1, &mut Found::default());
+        // Steps of other entries at the same time may have stood with this one.
+        let heir = records.iter().find(|r| r.time == entry.time).map(Entry::order);
+        let mut rest = stored;
+        for (rest, own) in rest.iter_mut().zip(effect.own) {
+            rest.enter -= own.enter;
+            rest.leave -= own.leave;
+        }
+        if rest != Steps::default() {
+            self.list.change_steps(heir.unwrap_or(first_at(entry.time)), rest);
+            self.count_step(entry.time, rest);
+        }
+        self.forget_unused(entry.fact);
+    }
+
+    /// The other records of an id, in order.
+    pub(crate) fn records_of(&self, id: u64) -> Vec<Entry> {
+        if id == 0 {
+            return Vec::new();
+        }
+        let Some(ids) = &self.ids else {
+            return self.list.iter().map(|(e, _)| *e).filter(|e| e.id == id).collect();
+        };
+        let at = |order: &(i64, i64)| self.list.find(*order).copied();
+        match ids.get(&id) {
+            None => Vec::new(),
+            Some(Records::One(order)) => at(order).into_iter().collect(),
+            Some(Records::Several(orders)) => orders.iter().filter_map(at).collect(),
+        }
+    }
+
+    /// Keeps the id and the fact of an entry that is about to be in the list.
+    fn remember(&mut self, entry: &Entry) {
+        match &mut self.measured {
+            Measured::Weights => {}
+            Measured::Values(values) => {
+                if let Some(slot) = entry.fact.as_value() {
+                    values.table[slot as usize].1.add(entry.time);
+                }
             }
-            Self::Distinct(values) => values.len() as u64,
+            Measured::Positions(positions) => {
+                of_positions_mut(positions, entry.fact).for_each(|times| times.add(entry.time));
+            }
+            Measured::Sequence(sequence) => sequence.add(entry.fact.as_positions(), entry.time),
+        }
+        if self.ids.is_none() && self.list.len() >= SEARCHED_IDS {
+            let mut ids = HashMap::new();
+            self.list.iter().for_each(|(e, _)| remember_id(&mut ids, e));
+            self.ids = Some(ids);
+        }
+        if let Some(ids) = &mut self.ids {
+            remember_id(ids, entry);
+        }
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        match &mut self.measured {
+            Measured::Weights => {}
+            Measured::Values(values) => {
+                if let Some(slot) = entry.fact.as_value() {
+                    values.table[slot as usize].1.remove(entry.time);
+                }
+            }
+            Measured::Positions(positions) => {
+                of_positions_mut(positions, entry.fact).for_each(|times| times.remove(entry.time));
+            }
+            Measured::Sequence(sequence) => sequence.remove(entry.fact.as_positions(), entry.time),
+        }
+        if let Some(ids) = &mut self.ids {
+            forget_id(ids, entry);
+        }
+    }
+
+    /// Forgets the value of an entry if no entry has it.
+    fn forget_unused(&mut self, fact: Fact) {
+        if let (Measured::Values(values), Some(slot)) = (&mut self.measured, fact.as_value()) {
+            values.free_if_unused(slot);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SPAN: i64 = 60_000;
-
-    fn entry(time: i64, offset: i64) -> Entry {
-        Entry {
-            time,
-            offset,
-            count: 1,
-            id: 0,
-            value: 0,
-            file: NO_FILE,
-            line: 0,
-            reason: NO_REASON,
-            covered: false,
+impl Effect {
+    /// Something is present at one time more.
+    fn add(&mut self, times: &Times, time: i64, span: i64) {
+        if times.count(time) > 0 {
+            return;
         }
-    }
-
-    fn ends_after(times: &[i64], threshold: u64) -> Vec<i64> {
-        let mut entries = Entries::default();
-        let mut found = Vec::new();
-        let mut ends = Vec::new();
-        for (offset, time) in times.iter().enumerate() {
-            let arrival = entries.insert(entry(*time, offset as i64), SPAN, Count::Occurrences);
-            let Arrival::Added(index) = arrival else { panic!("no ids here") };
-            entries.holding(index, SPAN, threshold, Count::Occurrences, &mut found);
-            ends.extend(found.iter().filter(|h| !h.held_before).map(|h| h.end));
+        let presence = Presence::new(time, times.before(time), times.after(time), span);
+        self.own[0].enter += presence.own.enter;
+        self.own[0].leave += presence.own.leave;
+        for (time, step) in presence.others {
+            if step != Step::default() {
+                self.others.push((first_at(time), [step, Step::default()]));
+            }
         }
-        ends.sort_unstable();
-        ends
+        self.changes.extend(presence.change(1).filter(|_| !self.is_newest));
     }
 
-    #[test]
-    fn times_a_window_apart_do_not_share_one() {
-        assert!(ends_after(&[0, 30_000, 60_000], 3).is_empty());
-        assert_eq!(ends_after(&[0, 30_000, 59_999], 3), [59_999]);
-        assert!(ends_after(&[10_000_000, 10_001_000, 5_000_000], 3).is_empty());
-    }
-
-    #[test]
-    fn the_order_of_arrival_does_not_matter() {
-        let times = [0, 10_000, 20_000];
-        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            assert_eq!(ends_after(&order.map(|i| times[i]), 3), [20_000], "{order:?}");
+    /// A record weighs in, beside the other records of its id.
+    fn weigh(&mut self, entry: &Entry, records: &[Entry], plan: &Plan, track: usize) {
+        let Some(weight) = weight(entry, plan.measure, track) else { return };
+        let weighed = |e: &Entry| Some((e.time, self::weight(e, plan.measure, track)?));
+        let mut all: Vec<Weighed> = records.iter().filter_map(weighed).collect();
+        if all.is_empty() {
+            self.own[track] = Step { enter: weight, leave: weight };
+            let to = entry.time.saturating_add(plan.span);
+            if !self.is_newest {
+                self.change(track, Change { from: entry.time, to, by: [i128::from(weight), 0] });
+            }
+            return;
         }
+        let before = all.clone();
+        all.push((entry.time, weight));
+        let found = difference(&before, &all, plan.span);
+        // Steps stand with a record of this id, so that none outgrows what a record weighs.
+        for (time, step) in found.steps {
+            match records.iter().find(|r| r.time == time) {
+                None => self.own[track] = step,
+                Some(record) => {
+                    let mut steps = Steps::default();
+                    steps[track] = step;
+                    self.others.push((record.order(), steps));
+                }
+            }
+        }
+        found.changes.into_iter().for_each(|c| self.change(track, c));
     }
 
-    #[test]
-    fn a_repeated_record_counts_once() {
-        let mut entries = Entries::default();
-        let mut first = entry(5, 0);
-        first.id = 7;
-        assert_eq!(entries.insert(first, SPAN, Count::Occurrences), Arrival::Added(0));
-        first.offset = 1;
-        assert_eq!(entries.insert(first, SPAN, Count::Occurrences), Arrival::Duplicate);
-        let mut found = Vec::new();
-        first.time = 6;
-        first.offset = 2;
-        assert_eq!(entries.insert(first, SPAN, Count::Occurrences), Arrival::Added(1));
-        entries.holding(1, SPAN, 2, Count::Occurrences, &mut found);
-        assert_eq!(found, []);
+    fn change(&mut self, track: usize, mut change: Change) {
+        if track == 1 {
+            change.by.swap(0, 1);
+        }
+        self.changes.push(change);
+    }
+}
+
+/// Before the order of any entry at a time.
+fn first_at(time: i64) -> (i64, i64) {
+    (time, i64::MIN)
+}
+
+/// What an entry weighs in a number of the figure; `None` if it has nothing to add.
+fn weight(entry: &Entry, measure: Measure, track: usize) -> Option<i64> {
+    match measure {
+        Measure::EventCount => Some(i64::from(entry.count)),
+        Measure::ValueSum(_) => entry.fact.as_number(),
+        Measure::ValueAvg(_) => {
+            entry.fact.as_number().map(|number| if track == 0 { number } else { 1 })
+        }
+        _ => None,
+    }
+}
+
+fn of_positions(positions: &[Times], fact: Fact) -> impl Iterator<Item = &Times> {
+    let bits = fact.as_positions();
+    positions.iter().enumerate().filter(move |(n, _)| bits & (1 << n) != 0).map(|(_, t)| t)
+}
+
+fn of_positions_mut(positions: &mut [Times], fact: Fact) -> impl Iterator<Item = &mut Times> {
+    let bits = fact.as_positions();
+    positions.iter_mut().enumerate().filter(move |(n, _)| bits & (1 << n) != 0).map(|(_, t)| t)
+}
+
+fn remember_id(ids: &mut HashMap<u64, Records>, entry: &Entry) {
+    if entry.id == 0 {
+        return;
+    }
+    let order = entry.order();
+    ids.entry(entry.id)
+        .and_modify(|records| match records {
+            Records::One(first) => {
+                let mut orders = vec![*first, order];
+                orders.sort_unstable();
+                *records = Records::Several(orders);
+            }
+            Records::Several(orders) => {
+                let at = orders.partition_point(|o| *o < order);
+                orders.insert(at, order);
+            }
+        })
+        .or_insert(Records::One(order));
+}
+
+fn forget_id(ids: &mut HashMap<u64, Records>, entry: &Entry) {
+    match ids.get_mut(&entry.id) {
+        Some(Records::Several(orders)) if orders.len() > 1 => {
+            orders.retain(|o| *o != entry.order());
+        }
+        Some(_) => drop(ids.remove(&entry.id)),
+        None => {}
+    }
+}
+
+impl Values {
+    /// The place of a value, new or not.
+    fn slot(&mut self, digest: u128) -> u32 {
+        if let Some(slot) = self.slots.get(&digest) {
+            return *slot;
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.table[slot as usize] = (digest, Times::default());
+                slot
+            }
+            None => {
+                self.table.push((digest, Times::default()));
+                self.table.len() as u32 - 1
+            }
+        };
+        self.slots.insert(digest, slot);
+        slot
+    }
+
+    fn free_if_unused(&mut self, slot: u32) {
+        let (digest, times) = &self.table[slot as usize];
+        if times.is_empty() && self.slots.get(digest) == Some(&slot) {
+            self.slots.remove(digest);
+            self.free.push(slot);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lapwing_event::Fixed;
 use lapwing_event::vocabulary::nearest;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
@@ -118,7 +119,8 @@ impl Node {
         match self.data {
             Data::Null => "nothing",
             Data::Bool(_) => "true or false",
-            Data::Int(_) | Data::Float(_) => "a number",
+            Data::Int(_) => "a whole number",
+            Data::Float(_) => "a decimal number",
             Data::Text(_) => "text",
             Data::List(_) => "a list",
             Data::Map(_) => "a mapping",
@@ -149,6 +151,25 @@ impl Node {
             Data::Int(n) => Ok(n),
             _ => Err(self.expected("a whole number")),
         }
+    }
+
+    /// Its number, whole or decimal.
+    ///
+    /// # Errors
+    /// It is something else, or a decimal number finer than 1e-9 or beyond ±10^18.
+    pub fn number(&self) -> Result<Fixed, YamlError> {
+        let number = match self.data {
+            Data::Int(n) => return Ok(Fixed::from(n)),
+            Data::Float(x) => x,
+            _ => return Err(self.expected("a number")),
+        };
+        // The shortest text that gives the number has the digits that were written.
+        let digits = number.to_string().split_once('.').map_or(0, |(_, digits)| digits.len());
+        if digits > 9 {
+            return Err(self.error("expected at most nine digits after the point"));
+        }
+        Fixed::from_f64(number)
+            .ok_or_else(|| self.error("expected a number up to 10^18 on either side of 0"))
     }
 
     /// Its truth value.
@@ -213,7 +234,8 @@ impl Node {
     /// # Errors
     /// It is something else.
     pub fn timespan(&self) -> Result<i64, YamlError> {
-        lapwing_event::time::parse_timespan(self.text()?)
+        let text = self.text().ok();
+        text.and_then(lapwing_event::time::parse_timespan)
             .ok_or_else(|| self.error("expected a whole number and a unit: 30s, 5m, 1h, 1d"))
     }
 

@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::fixed::Fixed;
 use crate::time::format_time;
 
 /// How serious an alert is, as in the Sigma specification.
@@ -184,17 +185,52 @@ pub enum Incomplete {
     Evicted,
     /// The key had more events in its window than it may keep.
     Entries,
+    /// The key had more distinct values in its window than it may keep.
+    Values,
     /// More alerts were open than may be.
     OpenAlerts,
 }
 
 impl Incomplete {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::Evicted, Self::Entries, Self::Values, Self::OpenAlerts];
+
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Evicted => "evicted",
             Self::Entries => "entries",
+            Self::Values => "values",
             Self::OpenAlerts => "open_alerts",
+        }
+    }
+}
+
+/// Why an alert ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResolvedBecause {
+    /// No window held any more, for as long as the rule says.
+    Quiet,
+    /// An event came whose absence the alert was about.
+    Seen,
+    /// The event never came, and is no longer expected.
+    Expired,
+    /// The rule was changed or taken away; what it had counted is closed.
+    RuleChanged,
+}
+
+impl ResolvedBecause {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::Quiet, Self::Seen, Self::Expired, Self::RuleChanged];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Seen => "seen",
+            Self::Expired => "expired",
+            Self::RuleChanged => "rule_changed",
         }
     }
 }
@@ -224,13 +260,14 @@ pub struct Alert {
     pub description: String,
     /// What a person can do.
     pub next_step: String,
-    /// Occurrences that lie in a holding window of this alert.
+    /// Occurrences that lie in a holding window of this alert; 0 for one about absence.
     pub count: u64,
-    /// The largest value that the condition compared in a holding window.
-    pub value: u64,
+    /// The value that the condition compared: the largest in any holding window, or the smallest
+    /// where the condition asks for little.
+    pub value: Fixed,
     /// Occurrences by reason code.
     pub by_reason: BTreeMap<Arc<str>, u64>,
-    /// What the holding windows cover.
+    /// What the holding windows cover; for an alert about absence, the stretch without events.
     pub window: Window,
     /// The end of the earliest window that held when it opened.
     #[serde(serialize_with = "rfc3339")]
@@ -241,6 +278,8 @@ pub struct Alert {
     /// When it was resolved, on the clock of its key.
     #[serde(serialize_with = "rfc3339_or_null")]
     pub resolved_at: Option<i64>,
+    /// Why it was resolved.
+    pub resolved_because: Option<ResolvedBecause>,
     /// Where its events stand.
     pub evidence: EvidenceSet,
     /// Whether every event that could count was there to be counted.

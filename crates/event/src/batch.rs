@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_array::builder::StringDictionaryBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, TimestampMicrosecondArray};
 
-use crate::field::FieldId;
+use crate::columns::EventArrays;
+use crate::field::{FieldId, event_schema};
 use crate::rejected::RejectedAt;
 
 /// Where the log time of a partition comes from; it decides how far its clock is trusted.
@@ -69,6 +72,43 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Events that were made rather than read, as the lines of a file: the first has this offset,
+    /// each the log time given for it.
+    ///
+    /// # Panics
+    /// If there are not as many log times as events.
+    pub fn of_made_events(
+        partition: &Arc<Partition>,
+        events: EventArrays,
+        first_offset: i64,
+        log_times: Vec<i64>,
+        file: &str,
+    ) -> Self {
+        let EventArrays { rows, mut arrays } = events;
+        let same = |text: &str| -> ArrayRef {
+            let mut builder = StringDictionaryBuilder::<Int32Type>::new();
+            (0..rows).for_each(|_| builder.append_value(text));
+            Arc::new(builder.finish())
+        };
+        let last = first_offset + rows as i64;
+        let log_times = TimestampMicrosecondArray::from(log_times).with_timezone("UTC");
+        arrays.push(same(&partition.name));
+        arrays.push(Arc::new(Int64Array::from_iter_values(first_offset..last)));
+        arrays.push(Arc::new(log_times));
+        arrays.push(same(file));
+        arrays.push(Arc::new(Int64Array::from_iter_values(first_offset + 1..=last)));
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![false; rows]));
+        arrays.extend([flags.clone(), flags.clone(), flags]);
+        let events = RecordBatch::try_new(event_schema(), arrays);
+        Self {
+            partition: partition.clone(),
+            events: events.expect("one log time for each event"),
+            rejected: Vec::new(),
+            digests: Vec::new(),
+            format: "native",
+        }
+    }
+
     /// The number of records.
     pub fn records(&self) -> usize {
         self.events.num_rows() + self.rejected.len()

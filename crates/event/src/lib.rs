@@ -10,12 +10,13 @@ mod batch;
 mod columns;
 mod event;
 mod field;
+mod fixed;
 mod rejected;
 pub mod schema;
 
 pub use alert::{
     Alert, AlertKey, AlertRule, Evidence, EvidenceSet, Incomplete, KeyValue, Level, MAX_SAMPLES,
-    Message, Status, Window, alert_id, hex,
+    Message, ResolvedBecause, Status, Window, alert_id, hex,
 };
 pub use batch::{Batch, LogTimeOrigin, Partition};
 pub use columns::{EventArrays, EventColumns};
@@ -23,4 +24,5 @@ pub use event::Event;
 pub use field::{
     EVENT_FIELDS, Encoding, FIELDS, FieldId, FieldSpec, FieldType, Origin, event_schema,
 };
+pub use fixed::Fixed;
 pub use rejected::{REJECTED_PREFIX_BYTES, Reject, RejectReason, RejectedAt, RejectedRecord};

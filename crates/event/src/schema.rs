@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::alert::{Incomplete, Level, Status};
+use crate::alert::{Incomplete, Level, ResolvedBecause, Status};
 use crate::field::{FIELDS, FieldSpec, FieldType, Origin};
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -49,7 +49,7 @@ fn value_schema(field: &FieldSpec) -> Value {
         (FieldType::Count, _) => {
             json!({"type": nullable("integer"), "minimum": i64::from(field.name == "count")})
         }
-        (FieldType::Float, _) => json!({"type": nullable("number")}),
+        (FieldType::Float, _) => json!({"type": nullable("number"), "minimum": 0}),
         _ => json!({"type": nullable("string")}),
     };
     schema["description"] = field.meaning.into();
@@ -72,6 +72,9 @@ pub fn alert_schema() -> Value {
         "required": ["offset", "file", "line", "time", "reason"],
         "additionalProperties": false,
     });
+    let mut resolved_because: Vec<Value> =
+        ResolvedBecause::ALL.iter().map(|b| b.word().into()).collect();
+    resolved_because.push(Value::Null);
     let properties = json!({
         "id": {"type": "string", "pattern": "^[0-9a-f]{32}$",
             "description": "hash of rule id, source id, partition, group key and opening event time"},
@@ -86,10 +89,10 @@ pub fn alert_schema() -> Value {
         "title": text(),
         "description": text(),
         "next_step": text(),
-        "count": {"type": "integer", "minimum": 1,
-            "description": "occurrences that lie in a holding window of this alert"},
-        "value": {"type": "integer", "minimum": 1,
-            "description": "the largest value that the condition compared in a holding window"},
+        "count": {"type": "integer", "minimum": 0,
+            "description": "occurrences that lie in a holding window of this alert; 0 for one about absence"},
+        "value": {"type": "number",
+            "description": "the value that the condition compared: the largest in any holding window, or the smallest where the condition has only upper bounds; exact to 1e-9 up to 2^53"},
         "by_reason": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
         "window": {"type": "object", "properties": {"start": time(), "end": time()},
             "required": ["start", "end"], "additionalProperties": false,
@@ -97,13 +100,14 @@ pub fn alert_schema() -> Value {
         "opened_at": time(),
         "last_at": time(),
         "resolved_at": {"oneOf": [time(), {"type": "null"}]},
+        "resolved_because": {"enum": resolved_because},
         "evidence": {"type": "object",
             "properties": {"first": evidence, "latest": evidence,
                 "samples": {"type": "array", "maxItems": crate::MAX_SAMPLES, "items": evidence}},
             "required": ["first", "latest", "samples"], "additionalProperties": false},
         "complete": {"type": "boolean"},
         "incomplete_because": {"type": "array", "items": {"enum":
-            [Incomplete::Evicted.word(), Incomplete::Entries.word(), Incomplete::OpenAlerts.word()]}},
+            Incomplete::ALL.map(Incomplete::word)}},
         "open_at_end": {"type": "boolean",
             "description": "the bounded input ended while the alert was open"},
     });

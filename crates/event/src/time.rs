@@ -147,6 +147,14 @@ pub fn parse_timespan(text: &str) -> Option<i64> {
     number.checked_mul(unit)
 }
 
+/// Writes a timespan as rules have it, in the largest unit that fits it: `90s`, `5m`, `1d`.
+pub fn format_timespan(us: i64) -> String {
+    let units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "m")];
+    let fits = units.into_iter().find(|(unit, _)| us > 0 && us % unit == 0);
+    let (unit, name) = fits.unwrap_or((SECOND, "s"));
+    format!("{}{name}", us / unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +215,9 @@ mod tests {
     fn timespans_are_those_of_sigma() {
         assert_eq!(parse_timespan("5m"), Some(5 * MINUTE));
         assert_eq!(parse_timespan("1d"), Some(DAY));
+        for text in ["0s", "90s", "5m", "90m", "1h", "36h", "31d"] {
+            assert_eq!(parse_timespan(text).map(format_timespan).as_deref(), Some(text));
+        }
         for text in ["", "5", "m", "-5m", "5 m", "5M", "1.5h", "99999999999999d"] {
             assert_eq!(parse_timespan(text), None, "{text}");
         }

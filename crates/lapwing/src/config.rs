@@ -137,6 +137,7 @@ fn build(root: &Node) -> Result<Config, YamlError> {
         limits: Limits {
             keys: count("detector.max_keys", defaults.keys)?,
             entries_per_key: count("detector.max_entries_per_key", defaults.entries_per_key)?,
+            values_per_key: count("detector.max_values_per_key", defaults.values_per_key)?,
             open_alerts: count("detector.max_open_alerts", defaults.open_alerts)?,
         },
         max_future_skew: span("ingest.max_future_skew", MINUTE)?,
@@ -240,7 +241,10 @@ mod tests {
                 &format!("{SMALL}detector: {{max_keys: 0}}\n"),
                 "c.yml:4: detector.max_keys: expected 1 or more",
             ),
-            (&format!("{SMALL}archive:\n  epoch: 5\n"), "c.yml:5: archive.epoch: expected text"),
+            (
+                &format!("{SMALL}archive:\n  epoch: 5\n"),
+                "c.yml:5: archive.epoch: expected a whole number and a unit",
+            ),
             ("", "c.yml:1: expected one YAML document"),
         ] {
             let error = Config::parse("c.yml", text).expect_err(text).to_string();

@@ -81,9 +81,21 @@ impl Pipeline {
         Ok(Some(closed.report))
     }
 
-    /// Takes over the state of a partition.
-    pub fn adopt(&mut self, partition: &Partition, detector: Detector) {
+    /// Takes over the state of a partition, before an archive is open: `messages` are about
+    /// alerts of rules that have changed since it was written.
+    ///
+    /// # Errors
+    /// What stopped a sink.
+    pub fn adopt(
+        &mut self,
+        partition: &Partition,
+        detector: Detector,
+        messages: Vec<Message>,
+    ) -> anyhow::Result<()> {
         self.detectors.insert(key(partition), detector);
+        self.hand_over(&messages)?;
+        self.unwritten.extend(messages);
+        Ok(())
     }
 
     /// The state of a partition, written out.
@@ -140,7 +152,7 @@ impl Pipeline {
             sink.finish()?;
         }
         for detector in self.detectors.values() {
-            self.report.count_stats(detector.stats());
+            self.report.count_stats(&detector.stats());
         }
         self.report.close();
         Ok((self.report, archive))

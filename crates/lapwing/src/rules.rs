@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use arrow_array::{BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use lapwing_detector::pack::builtin_sources;
-use lapwing_detector::rule::{ExpectedAlert, Rule, RuleSet, RuleSource, load_rules};
+use lapwing_detector::rule::{ExpectedAlert, Rule, RuleSet, RuleSource, RuleTest, load_rules};
 use lapwing_detector::{Detector, Limits};
 use lapwing_event::vocabulary::nearest;
 use lapwing_event::{
-    Alert, Batch, Event, EventColumns, FieldId, KeyValue, LogTimeOrigin, Partition, event_schema,
+    Alert, Batch, Event, EventColumns, FieldId, KeyValue, LogTimeOrigin, Partition, Status,
+    event_schema,
 };
 use lapwing_ingest::format::format_by_name;
 use lapwing_ingest::json::Json;
@@ -114,7 +115,7 @@ pub fn run_tests(set: RuleSet) -> Vec<TestResult> {
     let mut results = Vec::new();
     for rule in &set.rules {
         for test in &rule.tests {
-            let failure = match alerts_of(&set, rule, &test.events) {
+            let failure = match alerts_of(&set, rule, test) {
                 Ok(alerts) => compare(&test.alerts, &alerts),
                 Err(error) => Some(format!("{error:#}")),
             };
@@ -124,11 +125,16 @@ pub fn run_tests(set: RuleSet) -> Vec<TestResult> {
     results
 }
 
-/// The alerts of one rule on some events, as they stand at the end.
-fn alerts_of(set: &Arc<RuleSet>, rule: &Rule, events: &[String]) -> anyhow::Result<Vec<Alert>> {
-    let batch = native_batch(events)?;
+/// The alerts of one rule in a test, as they stand at the end.
+fn alerts_of(set: &Arc<RuleSet>, rule: &Rule, test: &RuleTest) -> anyhow::Result<Vec<Alert>> {
+    let batch = native_batch(&test.events)?;
     let mut detector = Detector::new(set.clone(), batch.partition.clone(), Limits::default());
     let mut messages = detector.push(&batch).messages;
+    if let Some(until) = test.until {
+        let last = batch.log_time();
+        ensure!(last.is_none_or(|last| last <= until), "until lies before the last event");
+        messages.extend(detector.advance(until));
+    }
     messages.extend(detector.finish());
     let mut alerts: Vec<Alert> = Vec::new();
     for message in messages.into_iter().filter(|m| m.alert.rule.name == rule.name) {
@@ -180,7 +186,7 @@ fn native_batch(lines: &[String]) -> anyhow::Result<Batch> {
         partition: Arc::new(Partition {
             source_id: "test".into(),
             name: "0".into(),
-            log_time_origin: LogTimeOrigin::Replayed,
+            log_time_origin: LogTimeOrigin::Observed,
         }),
         events: RecordBatch::try_new(event_schema(), all)?,
         rejected: Vec::new(),
@@ -196,13 +202,36 @@ fn compare(expected: &[ExpectedAlert], raised: &[Alert]) -> Option<String> {
     for alert in expected {
         match rest.iter().position(|a| fits(alert, a)) {
             Some(at) => drop(rest.remove(at)),
-            None => missing.push(format!("expected {alert:?}")),
+            None => missing.push(format!("expected {}", in_words(alert))),
         }
     }
-    let show =
-        |a: &&Alert| format!("raised {} count={} value={} {}", a.key, a.count, a.value, a.level);
+    let show = |a: &&Alert| {
+        let status = status_word(is_open(a));
+        format!("raised {} count={} value={} {} {status}", a.key, a.count, a.value, a.level)
+    };
     missing.extend(rest.iter().map(show));
     (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+/// What a test expects of an alert, as it could stand in the test.
+fn in_words(expected: &ExpectedAlert) -> String {
+    let key = expected.key.iter().map(|(field, value)| {
+        let value = value.as_deref().unwrap_or("(none)");
+        format!("{field}={value}")
+    });
+    let mut words: Vec<String> = key.collect();
+    words.extend(expected.count.map(|n| format!("count={n}")));
+    words.extend(expected.value.map(|n| format!("value={n}")));
+    words.extend(expected.level.map(|level| level.to_string()));
+    words.extend(expected.is_open.map(|open| status_word(open).to_owned()));
+    match words.is_empty() {
+        true => "an alert".to_owned(),
+        false => words.join(" "),
+    }
+}
+
+fn status_word(is_open: bool) -> &'static str {
+    if is_open { "open" } else { "resolved" }
 }
 
 fn fits(expected: &ExpectedAlert, alert: &Alert) -> bool {
@@ -219,6 +248,11 @@ fn fits(expected: &ExpectedAlert, alert: &Alert) -> bool {
         && expected.count.is_none_or(|n| n == alert.count)
         && expected.value.is_none_or(|n| n == alert.value)
         && expected.level.is_none_or(|l| l == alert.level)
+        && expected.is_open.is_none_or(|open| open == is_open(alert))
+}
+
+fn is_open(alert: &Alert) -> bool {
+    alert.status != Status::Resolved
 }
 
 #[cfg(test)]
@@ -229,15 +263,38 @@ mod tests {
     fn the_tests_of_the_built_in_rules_pass() {
         let set = RuleSelection::default().load_all().expect("the pack is valid");
         let results = run_tests(set);
-        assert!(results.len() >= 13);
+        assert!(results.len() >= 14);
         let failed: Vec<_> = results.iter().filter(|r| r.failure.is_some()).collect();
         assert!(failed.is_empty(), "{failed:#?}");
     }
 
     #[test]
+    fn silence_goes_on_until_a_test_says() {
+        let rule = |until: &str, status: &str| {
+            let text = format!(
+                "title: T\nname: r\nid: 5b1c5f0e-6a57-4f0c-8d6e-0e5d1f8a9c11\nlevel: low\n\
+                 logsource: {{category: agent_audit}}\n\
+                 detection: {{s: {{kind: tool}}, condition: s}}\n\
+                 lapwing:\n  tests:\n  - name: t\n    events: [{{kind: tool, at: 5m}}]\n    \
+                 {until}\n    alerts: [{{value: 1, status: {status}}}]\n"
+            );
+            let source = RuleSource { name: "r.yml".into(), text, is_builtin: false };
+            run_tests(load_rules(&[source]).expect("valid")).remove(0).failure
+        };
+        // Resolved after the timespan, 5 minutes, and the allowed lateness, 10 minutes.
+        assert_eq!(rule("", "open"), None);
+        assert_eq!(rule("until: 19m", "open"), None);
+        assert_eq!(rule("until: 20m", "resolved"), None);
+        assert_eq!(rule("until: 1m", "open").as_deref(), Some("until lies before the last event"));
+        let failure = "expected value=1 resolved; raised agent.id=(none) count=1 value=1 low open";
+        assert_eq!(rule("", "resolved").as_deref(), Some(failure));
+    }
+
+    #[test]
     fn a_test_that_expects_something_else_fails() {
         let expected = ExpectedAlert { count: Some(5), ..ExpectedAlert::default() };
-        assert!(compare(&[expected], &[]).is_some());
+        let failure = compare(&[expected], &[]);
+        assert_eq!(failure.as_deref(), Some("expected count=5"));
     }
 
     #[test]

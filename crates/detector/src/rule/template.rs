@@ -39,6 +39,11 @@ const NUMBERS: [(&str, Number); 4] = [
 ];
 
 impl Template {
+    /// A text without placeholders.
+    pub(crate) fn plain(text: String) -> Self {
+        Self { parts: vec![Part::Text(text)] }
+    }
+
     /// Reads a text.
     ///
     /// # Errors
@@ -52,18 +57,22 @@ impl Template {
 
     /// The fields it uses.
     pub(super) fn fields(&self) -> Vec<FieldId> {
-        fn collect(parts: &[Part], fields: &mut Vec<FieldId>) {
-            for part in parts {
-                match part {
-                    Part::Field(field) => fields.push(*field),
-                    Part::Optional(inner) => collect(inner, fields),
-                    Part::Text(_) | Part::Number(_) | Part::Counted(..) => {}
-                }
-            }
-        }
         let mut fields = Vec::new();
-        collect(&self.parts, &mut fields);
+        visit(&self.parts, &mut |part| {
+            if let Part::Field(field) = part {
+                fields.push(*field);
+            }
+        });
         fields
+    }
+
+    /// Whether it uses a number of the alert.
+    pub(super) fn has_numbers(&self) -> bool {
+        let mut has_numbers = false;
+        visit(&self.parts, &mut |part| {
+            has_numbers |= matches!(part, Part::Number(_) | Part::Counted(..));
+        });
+        has_numbers
     }
 
     /// Writes the text; `field` and `number` give values where they are known.
@@ -75,6 +84,16 @@ impl Template {
         let mut out = String::new();
         write_parts(&self.parts, field, number, &mut out);
         out
+    }
+}
+
+/// Calls `see` with each part, also with those in brackets.
+fn visit(parts: &[Part], see: &mut impl FnMut(&Part)) {
+    for part in parts {
+        see(part);
+        if let Part::Optional(inner) = part {
+            visit(inner, see);
+        }
     }
 }
 

@@ -100,8 +100,9 @@ fn read_field(field: FieldId, value: Value<'_>, event: &mut Event) -> Result<(),
             event.set_int(field, number);
         }
         FieldType::Float => {
-            let number = value.as_f64().filter(|x| x.is_finite());
-            event.set_float(field, number.ok_or_else(|| wrong_type(spec.name, "number", value))?);
+            let number = value.as_f64().filter(|x| x.is_finite() && *x >= 0.0);
+            let number = number.ok_or_else(|| wrong_type(spec.name, "number from 0", value))?;
+            event.set_float(field, number);
         }
         FieldType::Time => event.set_int(field, read_time(value)?),
         FieldType::Flag => unreachable!("no field of a record is a flag"),

@@ -1,13 +1,14 @@
 //! `lapwing rules`: list, show, check, test.
 
+mod fires;
+
 use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use lapwing_detector::pack::PACK;
-use lapwing_detector::rule::{Measure, Rule};
-use lapwing_event::time::format_duration;
 
+use self::fires::fires;
 use super::{Outcome, RuleArgs};
 use crate::rules::run_tests;
 
@@ -40,7 +41,8 @@ pub(super) fn rules(command: &RulesCommand) -> anyhow::Result<Outcome> {
             writeln!(out, "{:<26}{:<10}{:<5}FIRES", "NAME", "LEVEL", "ON")?;
             for rule in &set.rules {
                 let on = if rule.enabled { "yes" } else { "no" };
-                writeln!(out, "{:<26}{:<10}{on:<5}{}", rule.name, rule.level, fires(rule))?;
+                let fires = fires(rule, &set);
+                writeln!(out, "{:<26}{:<10}{on:<5}{fires}", rule.name, rule.level)?;
             }
         }
         RulesCommand::Show(args) => {
@@ -77,19 +79,4 @@ fn test(args: &RuleArgs, out: &mut impl Write) -> anyhow::Result<Outcome> {
     }
     writeln!(out, "{} passed, {failed} failed", results.len() - failed)?;
     Ok(if failed == 0 { Outcome::Done } else { Outcome::Found })
-}
-
-/// When a rule fires, in a line.
-fn fires(rule: &Rule) -> String {
-    let what = match rule.measure {
-        Measure::EventCount if rule.threshold == 1 => "event".to_owned(),
-        Measure::EventCount => "events".to_owned(),
-        Measure::ValueCount(field) => format!("distinct {}", field.spec().name),
-    };
-    let by: Vec<&str> = rule.group_by.iter().map(|f| f.spec().name).collect();
-    let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
-    let levels: Vec<String> =
-        rule.levels.iter().map(|(level, from)| format!("; {level} at {from}")).collect();
-    let span = format_duration(rule.timespan);
-    format!("{} {what} in {span}{by}{}", rule.threshold, levels.concat())
 }

@@ -136,17 +136,14 @@ fn open(
     if let Some(checkpoint) = checkpoint.filter(|c| !c.state.is_empty()) {
         let partition = opened.partition().clone();
         let rules = pipeline.rules().clone();
-        let detector =
+        let (detector, messages) =
             Detector::restore(rules, partition.clone(), config.limits, &checkpoint.state)
                 .with_context(|| format!("the checkpoint of source {}", source.id))?;
-        if detector.forgotten_alerts() > 0 {
-            let alerts = detector.forgotten_alerts();
-            warn!(
-                source = source.id,
-                alerts, "open alerts of rules that are gone or changed are forgotten"
-            );
+        if !messages.is_empty() {
+            let alerts = messages.len();
+            info!(source = source.id, alerts, "resolved: their rules are gone or have changed");
         }
-        pipeline.adopt(&partition, detector);
+        pipeline.adopt(&partition, detector, messages)?;
         info!(source = source.id, next_offset = checkpoint.cursor.next_offset, "resumed");
     }
     Ok(Followed { id: source.id.clone(), source: opened, saved_records: None })

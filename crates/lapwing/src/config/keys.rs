@@ -123,6 +123,12 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
         "1000000",
         "events in the windows of one key",
     ),
+    key(
+        "detector.max_values_per_key",
+        KeyType::Count,
+        "100000",
+        "distinct values in the windows of one key",
+    ),
     key("detector.max_open_alerts", KeyType::Count, "10000", "open alerts"),
     key("ingest", KeyType::Group, "", "limits on records"),
     key(

@@ -32,13 +32,14 @@ static COLUMNS: &[ArchiveColumn] = columns! {
     "description" Text DeltaLength set "what happened, with the facts; quotes untrusted text";
     "next_step" Text DeltaLength set "what a person can do";
     "count" Count Delta set "occurrences in a holding window of this alert";
-    "value" Count Delta set "the largest value that the condition compared";
+    "value" Float Plain set "the value that the condition compared, exact up to 2^53";
     "by_reason" Text DeltaLength set "occurrences by reason code, as a JSON object";
     "window_start" Time Delta set "the start of the first holding window, exclusive";
     "window_end" Time Delta set "the end of the last holding window, inclusive";
     "opened_at" Time Delta set "the end of the earliest window that held when it opened";
     "last_at" Time Delta set "the time of the latest event counted";
     "resolved_at" Time Delta null "when it was resolved, on the clock of its key";
+    "resolved_because" Term Dictionary null "quiet, seen, expired or rule_changed";
     "first_offset" Count Delta set "the first event: its offset in the partition, from 0";
     "first_file" Term Dictionary null "the first event: the file it came from";
     "first_line" Count Delta null "the first event: its line there, from 1";
@@ -164,13 +165,14 @@ fn rows(messages: &[Message]) -> RecordBatch {
         of.text(|a| Some(&a.description)),
         of.text(|a| Some(&a.next_step)),
         of.number(|a| Some(a.count as i64)),
-        of.number(|a| Some(a.value as i64)),
+        of.float(|a| Some(a.value.to_f64())),
         of.text(|a| Some(json(&a.by_reason))),
         of.time(|a| Some(a.window.start)),
         of.time(|a| Some(a.window.end)),
         of.time(|a| Some(a.opened_at)),
         of.time(|a| Some(a.last_at)),
         of.time(|a| a.resolved_at),
+        of.text(|a| a.resolved_because.map(|b| b.word())),
         of.number(|a| Some(a.evidence.first.offset)),
         of.text(|a| a.evidence.first.file.as_deref()),
         of.number(|a| a.evidence.first.line),

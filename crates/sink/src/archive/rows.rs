@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
 
 /// A table of columns: name, type, encoding, whether null, meaning.
 macro_rules! columns {
@@ -30,6 +32,10 @@ impl<'a, T> Rows<'a, T> {
 
     pub(super) fn number(&self, of: impl Fn(&'a T) -> Option<i64>) -> ArrayRef {
         Arc::new(self.0.iter().map(of).collect::<Int64Array>())
+    }
+
+    pub(super) fn float(&self, of: impl Fn(&'a T) -> Option<f64>) -> ArrayRef {
+        Arc::new(self.0.iter().map(of).collect::<Float64Array>())
     }
 
     pub(super) fn time(&self, of: impl Fn(&'a T) -> Option<i64>) -> ArrayRef {
