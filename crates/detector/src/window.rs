@@ -4,6 +4,7 @@
 //! much) is kept up to date as events come and go, in whatever order they come: every event adds
 //! to the windows that contain it, unless what it stands for is counted there already.
 
+mod chunk;
 mod envelope;
 mod list;
 mod sequence;

@@ -39,7 +39,7 @@ MUTANTS = [
      "self.list.change(Change { by, ..*change }, found);", "let _ = (by, change, &found);"),
     ("a window that held may hold anew", "window/list.rs",
      "                    *mark = Mark::Done;", "                    *mark = Mark::Open;"),
-    ("a whole chunk does not tell which windows hold", "window/list.rs",
+    ("a whole chunk does not tell which windows hold", "window/chunk.rs",
      "if self.open > 0 && self.largest_open.saturating_add(shift) >= threshold {", "if false {"),
     ("lateness has no tolerance at its bound", "watch.rs",
      "if row.time < newest.saturating_sub(scene.plan.lateness) {",
