@@ -4,6 +4,8 @@
 //! Only the detector is measured: batches are made beforehand. Every comparison is a ratio within
 //! one run, rounds alternating, medians shown.
 
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
