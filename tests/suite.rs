@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "suite/cases.rs"]
 mod cases;
+#[path = "suite/endpoint.rs"]
+mod endpoint;
 #[path = "suite/follow.rs"]
 mod follow;
 #[path = "suite/laws.rs"]
@@ -12,6 +14,8 @@ mod laws;
 mod openclaw;
 #[path = "suite/program.rs"]
 mod program;
+#[path = "suite/running.rs"]
+mod running;
 #[path = "suite/schemas.rs"]
 mod schemas;
 #[path = "suite/simulated.rs"]

@@ -119,6 +119,11 @@ impl Detector {
         self.watches.iter().map(|w| w.keys.len()).sum()
     }
 
+    /// Alerts that are open now, over all rules.
+    pub fn open_alerts(&self) -> usize {
+        self.watches.iter().map(Watch::open_alerts).sum()
+    }
+
     /// Takes the next batch of the partition.
     pub fn push(&mut self, batch: &Batch) -> Pushed {
         let mut pushed = Pushed::default();

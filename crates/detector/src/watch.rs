@@ -64,6 +64,11 @@ impl Scene<'_> {
 }
 
 impl Watch {
+    /// Alerts that are open, with the one about what was lost.
+    pub(crate) fn open_alerts(&self) -> usize {
+        self.open_alerts + usize::from(self.loss.is_some())
+    }
+
     /// The log time at which something is due next.
     pub(crate) fn next_due(&self) -> i64 {
         let of_keys = self.queue.peek().map_or(i64::MAX, |Reverse((log_time, _))| *log_time);

@@ -66,6 +66,9 @@ pub enum Next {
 pub struct SourceStats {
     /// Bytes read of the files, before decompression.
     pub bytes_read: u64,
+    /// Bytes that followed logs had grown by when they were last looked at, and that were not read
+    /// yet.
+    pub unread_bytes: u64,
     /// Records handed out, events and rejected ones.
     pub records: u64,
     /// Of these, rejected ones.

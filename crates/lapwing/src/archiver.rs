@@ -69,6 +69,11 @@ impl Archiver {
         self.send(Work::Messages(messages.to_vec()))
     }
 
+    /// Batches and messages that wait to be encoded.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, Sender::len)
+    }
+
     fn send(&mut self, work: Work) -> anyhow::Result<()> {
         let is_gone = self.queue.as_ref().is_none_or(|queue| queue.send(work).is_err());
         if is_gone {

@@ -3,6 +3,7 @@
 
 mod keys;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -43,6 +44,8 @@ pub struct Config {
     pub max_future_skew: i64,
     /// The longest record, bytes.
     pub max_record_bytes: usize,
+    /// The address of the endpoint for health checks and metrics.
+    pub listen: Option<SocketAddr>,
     /// Whether the program's own log is JSON.
     pub json_log: bool,
     /// What the program's own log tells, in the syntax of `tracing`.
@@ -145,9 +148,25 @@ fn build(root: &Node) -> Result<Config, YamlError> {
             "ingest.max_record_bytes",
             lapwing_ingest::decode::DEFAULT_MAX_RECORD_BYTES,
         )?,
+        listen: at("http.listen").map(read_address).transpose()?,
         json_log: at("log.format").map(Node::text).transpose()? == Some("json"),
         log_level: at("log.level").map_or(Ok("info"), Node::text)?.to_owned(),
     })
+}
+
+/// A loopback address: whoever reaches the endpoint may read it.
+fn read_address(node: &Node) -> Result<SocketAddr, YamlError> {
+    let text = node.text()?;
+    let address: SocketAddr = text.parse().map_err(|_| {
+        node.error(format!("{text:?} is no address and port; write for instance 127.0.0.1:9598"))
+    })?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(node.error(format!(
+            "{address} can be reached from other machines, and the endpoint asks for no password; \
+             use 127.0.0.1 or [::1], and a proxy that checks who asks"
+        ))),
+    }
 }
 
 fn positive(node: &Node) -> Result<usize, YamlError> {
@@ -244,6 +263,14 @@ mod tests {
             (
                 &format!("{SMALL}archive:\n  epoch: 5\n"),
                 "c.yml:5: archive.epoch: expected a whole number and a unit",
+            ),
+            (
+                &format!("{SMALL}http: {{listen: '0.0.0.0:9598'}}\n"),
+                "c.yml:4: http.listen: 0.0.0.0:9598 can be reached from other machines",
+            ),
+            (
+                &format!("{SMALL}http: {{listen: localhost}}\n"),
+                "c.yml:4: http.listen: \"localhost\" is no address and port",
             ),
             ("", "c.yml:1: expected one YAML document"),
         ] {

@@ -11,6 +11,7 @@ use lapwing_sink::{ArchiveColumn, alert_columns, event_columns, rejected_columns
 use serde_json::{Map, Value, json};
 
 use crate::config::{CONFIG_KEYS, KeyType};
+use crate::metrics::METRICS;
 
 /// Every generated file: its name in `schemas/` and its text.
 pub fn generated() -> Vec<(&'static str, String)> {
@@ -21,6 +22,7 @@ pub fn generated() -> Vec<(&'static str, String)> {
         ("fields.md", fields_reference()),
         ("archive.md", archive_reference()),
         ("config.md", config_reference()),
+        ("metrics.md", metrics_reference()),
     ]
 }
 
@@ -86,6 +88,27 @@ fn config_reference() -> String {
             KeyType::Bool => "true, false".to_owned(),
         };
         let _ = writeln!(out, "| `{}` | {key_type} | {default} | {} |", spec.path, spec.meaning);
+    }
+    out
+}
+
+fn metrics_reference() -> String {
+    let mut out = String::from(
+        "# Metrics of `lapwing run`\n\nGenerated from the table of metrics. `http.listen` in the configuration opens \
+         the endpoint; `/metrics` is in the Prometheus text format. Counters begin at 0 with the process.\n\n\
+         | metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} | {} |",
+            metric.name,
+            metric.metric_type.word(),
+            metric.unit,
+            labels.join(", "),
+            metric.help,
+        );
     }
     out
 }

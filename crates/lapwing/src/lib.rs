@@ -4,11 +4,13 @@ pub mod cli;
 pub mod config;
 pub mod coverage;
 pub mod docs;
+pub mod metrics;
 pub mod pipeline;
 pub mod report;
 pub mod rules;
 
 mod archiver;
 mod checkpoint;
+mod endpoint;
 mod progress;
 mod summary;

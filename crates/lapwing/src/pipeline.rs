@@ -58,6 +58,21 @@ impl Pipeline {
         &self.report
     }
 
+    /// Group keys that are remembered now, over all partitions and rules.
+    pub fn keys(&self) -> usize {
+        self.detectors.values().map(Detector::keys).sum()
+    }
+
+    /// Alerts that are open now, over all partitions and rules.
+    pub fn open_alerts(&self) -> usize {
+        self.detectors.values().map(Detector::open_alerts).sum()
+    }
+
+    /// Batches that wait for the archive.
+    pub fn archive_queue(&self) -> usize {
+        self.archiver.as_ref().map_or(0, Archiver::waiting)
+    }
+
     /// Writes into an archive from here on.
     ///
     /// # Errors

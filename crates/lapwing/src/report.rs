@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arrow_array::DictionaryArray;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use hdrhistogram::Histogram;
 use lapwing_detector::RuleStats;
-use lapwing_event::{Batch, Level, Message, RejectReason, Status};
+use lapwing_event::{Batch, FieldId, Level, Message, RejectReason, Status};
 
 /// Keys listed per rule.
 pub const TOP_KEYS: usize = 5;
@@ -15,6 +18,8 @@ pub const TOP_KEYS: usize = 5;
 pub struct Report {
     /// Events.
     pub events: u64,
+    /// Events by kind and outcome; an event without an outcome has an empty one.
+    pub kinds: BTreeMap<(Box<str>, Box<str>), u64>,
     /// Rejected records by reason, each with the place of the first one.
     pub rejected: BTreeMap<RejectReason, (u64, String)>,
     /// Events whose time did not move log time, since it was far ahead of its neighbours.
@@ -23,6 +28,8 @@ pub struct Report {
     pub clamped: u64,
     /// Events that were late for at least one rule.
     pub late: u64,
+    /// Alert messages by rule, level and what they say.
+    pub messages: BTreeMap<(Arc<str>, Level, Status), u64>,
     /// Alerts by rule.
     pub rules: BTreeMap<Arc<str>, RuleAlerts>,
     /// The highest level of any alert.
@@ -57,8 +64,6 @@ struct OpenAlert {
 impl Report {
     /// Counts a batch.
     pub fn count_batch(&mut self, batch: &Batch) {
-        use arrow_array::cast::AsArray;
-        use lapwing_event::FieldId;
         let flag = |field: FieldId| {
             batch.events.column(field.index()).as_boolean().values().count_set_bits() as u64
         };
@@ -66,6 +71,7 @@ impl Report {
         self.corrected += flag(FieldId::TimeCorrected);
         self.clamped += flag(FieldId::TimeClamped);
         self.late += flag(FieldId::Late);
+        self.count_kinds(batch);
         for rejected in &batch.rejected {
             let place = || match (&rejected.file, rejected.line) {
                 (Some(file), Some(line)) => format!("{file}:{line}: {}", rejected.record.detail),
@@ -77,10 +83,36 @@ impl Report {
         }
     }
 
+    /// Counts events by kind and outcome: one sum for each pair of distinct values of the batch.
+    fn count_kinds(&mut self, batch: &Batch) {
+        let column =
+            |field: FieldId| batch.events.column(field.index()).as_dictionary::<Int32Type>();
+        let (kinds, outcomes) = (column(FieldId::Kind), column(FieldId::Outcome));
+        let words = |column: &DictionaryArray<Int32Type>| -> Vec<Box<str>> {
+            let words = column.values().as_string::<i32>().iter();
+            // The word of null comes last.
+            words.map(|word| word.unwrap_or_default().into()).chain(["".into()]).collect()
+        };
+        let (kind_words, outcome_words) = (words(kinds), words(outcomes));
+        let mut counts = vec![0_u64; kind_words.len() * outcome_words.len()];
+        for (kind, outcome) in kinds.keys().iter().zip(outcomes.keys()) {
+            let kind = kind.map_or(kind_words.len() - 1, |key| key as usize);
+            let outcome = outcome.map_or(outcome_words.len() - 1, |key| key as usize);
+            counts[kind * outcome_words.len() + outcome] += 1;
+        }
+        for (at, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            let kind = kind_words[at / outcome_words.len()].clone();
+            let outcome = outcome_words[at % outcome_words.len()].clone();
+            *self.kinds.entry((kind, outcome)).or_insert(0) += count;
+        }
+    }
+
     /// Counts messages.
     pub fn count_messages(&mut self, messages: &[Message]) {
         for Message { alert, .. } in messages {
             self.highest = self.highest.max(Some(alert.level));
+            let message = (alert.rule.name.clone(), alert.level, alert.status);
+            *self.messages.entry(message).or_insert(0) += 1;
             let open = OpenAlert {
                 rule: alert.rule.name.clone(),
                 level: alert.level,

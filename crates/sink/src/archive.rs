@@ -67,6 +67,21 @@ pub struct ArchiveReport {
     pub alert_files_replaced: u64,
 }
 
+impl ArchiveReport {
+    /// Adds what another run did.
+    pub fn add(&mut self, other: &Self) {
+        self.files_written += other.files_written;
+        self.events_written += other.events_written;
+        self.rejected_written += other.rejected_written;
+        self.bytes_written += other.bytes_written;
+        self.ranges_unchanged += other.ranges_unchanged;
+        self.records_unchanged += other.records_unchanged;
+        self.alerts_written += other.alerts_written;
+        self.alerts_unchanged += other.alerts_unchanged;
+        self.alert_files_replaced += other.alert_files_replaced;
+    }
+}
+
 /// Writes an archive. Messages are kept in memory until the end, since they are sorted by id.
 #[derive(Debug)]
 pub struct Archive {

@@ -24,7 +24,7 @@ use crate::decode::{DecodeOptions, Decoder, RawChunk, records_of};
 use crate::format::Format;
 use crate::json::Json;
 use tail::{Look, ReadLimits, Tailed};
-use watch::{LogFormat, Watch};
+use watch::{FollowedLog, LogFormat, Watch};
 
 pub use cursor::{FileCursor, FileId, FollowCursor};
 
@@ -317,9 +317,12 @@ impl Source for FollowSource {
 
     fn stats(&self) -> SourceStats {
         let logs = &self.watch.logs;
+        let is_read = |log: &&FollowedLog| !matches!(log.format, LogFormat::Refused);
+        let read_files = logs.iter().filter(is_read).flat_map(|log| &log.files);
         SourceStats {
             logs: logs.len() as u64,
             files: logs.iter().map(|log| log.files.len() as u64).sum(),
+            unread_bytes: read_files.map(Tailed::unread_bytes).sum(),
             ..self.stats.clone()
         }
     }

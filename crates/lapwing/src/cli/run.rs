@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use lapwing_detector::Detector;
 use lapwing_ingest::source::Start;
 use lapwing_ingest::{FollowCursor, FollowOptions, FollowSource, Next, Source};
-use lapwing_sink::{JsonAlerts, Sink, next_offset, set_aside};
+use lapwing_sink::{ArchiveReport, JsonAlerts, Sink, next_offset, set_aside};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -19,6 +19,8 @@ use super::{Outcome, start_log, stdout_alerts};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Config, SourceConfig};
 use crate::coverage::coverage;
+use crate::endpoint::{self, Board};
+use crate::metrics::Numbers;
 use crate::pipeline::Pipeline;
 
 /// How often a source that has nothing new is looked at. With many sources each gets its share, so
@@ -44,8 +46,15 @@ pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Out
     let result = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let board = Arc::new(Board::default());
+        if let Some(address) = config.listen {
+            let listener = endpoint::bind(address).await?;
+            tokio::spawn(endpoint::serve(listener, board.clone()));
+            info!(%address, "the endpoint is open");
+        }
         let follower = stop.clone();
-        let mut work = tokio::task::spawn_blocking(move || follow(&config, &follower));
+        let mut work =
+            tokio::task::spawn_blocking(move || Follower::follow(config, &board, &follower));
         loop {
             tokio::select! {
                 done = &mut work => return done.context("following has panicked")?,
@@ -71,47 +80,142 @@ struct Followed {
     saved_records: Option<u64>,
 }
 
-fn follow(config: &Config, stop: &AtomicBool) -> anyhow::Result<()> {
-    let rules = config.rules.load()?;
-    let _lock = checkpoint::lock(&config.state)?;
-    let mut pipeline = Pipeline::new(rules.clone(), config.limits, open_sinks(config)?);
-    let mut sources = Vec::new();
-    for source in &config.sources {
-        sources.push(open(config, source, &mut pipeline)?);
-    }
-    // A first checkpoint, so that a crash in the first epoch does not begin at another place.
-    save(config, &mut sources, &mut pipeline)?;
-    let mut said_blind = BTreeSet::new();
-    info!(sources = sources.len(), rules = rules.rules.len(), "started");
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(path) = &config.archive {
-            pipeline.open_archive(path)?;
+/// Follows all sources, epoch by epoch.
+struct Follower<'a> {
+    config: Config,
+    board: &'a Board,
+    pipeline: Pipeline,
+    sources: Vec<Followed>,
+    /// What the epochs so far have archived.
+    archived: ArchiveReport,
+    /// When everything read was last at rest.
+    checkpointed: SystemTime,
+    said_blind: BTreeSet<Arc<str>>,
+}
+
+impl<'a> Follower<'a> {
+    /// Follows until told to stop.
+    fn follow(config: Config, board: &'a Board, stop: &AtomicBool) -> anyhow::Result<()> {
+        let rules = config.rules.load()?;
+        let _lock = checkpoint::lock(&config.state)?;
+        let mut pipeline = Pipeline::new(rules.clone(), config.limits, open_sinks(&config)?);
+        let mut sources = Vec::new();
+        for source in &config.sources {
+            sources.push(open(&config, source, &mut pipeline)?);
         }
-        one_epoch(config, &mut sources, &mut pipeline, stop)?;
-        if let Some(report) = pipeline.close_archive()?.filter(|r| r.files_written > 0) {
-            let events = report.events_written;
-            info!(
-                events,
-                files = report.files_written,
-                bytes = report.bytes_written,
-                "epoch archived"
-            );
+        let mut follower = Self {
+            config,
+            board,
+            pipeline,
+            sources,
+            archived: ArchiveReport::default(),
+            checkpointed: SystemTime::now(),
+            said_blind: BTreeSet::new(),
+        };
+        // A first checkpoint, so that a crash in the first epoch does not begin at another place.
+        follower.save()?;
+        info!(sources = follower.sources.len(), rules = rules.rules.len(), "started");
+        while !stop.load(Ordering::Relaxed) {
+            follower.one_epoch(stop)?;
+            follower.save()?;
+            follower.say_blind();
         }
-        save(config, &mut sources, &mut pipeline)?;
-        say_blind(&sources, &pipeline, &mut said_blind);
+        follower.finish()
     }
-    let (report, _) = pipeline.finish()?;
-    let latency = report.detect_us.as_ref();
-    info!(
-        events = report.events,
-        rejected = report.rejected_records(),
-        late = report.late,
-        alerts = report.alerts_by_level().values().sum::<u64>(),
-        detect_p50_us = latency.map_or(0, |h| h.value_at_quantile(0.5)),
-        detect_p99_us = latency.map_or(0, |h| h.value_at_quantile(0.99)),
-        "stopped"
-    );
-    Ok(())
+
+    /// Reads and archives until the epoch is over or somebody says stop.
+    fn one_epoch(&mut self, stop: &AtomicBool) -> anyhow::Result<()> {
+        if let Some(path) = &self.config.archive {
+            self.pipeline.open_archive(path)?;
+        }
+        let start = Instant::now();
+        let length = Duration::from_micros(self.config.epoch.max(1) as u64);
+        while !stop.load(Ordering::Relaxed) && start.elapsed() < length {
+            self.one_round()?;
+            self.board.show(|| self.numbers());
+        }
+        if let Some(report) = self.pipeline.close_archive()?.filter(|r| r.files_written > 0) {
+            let (events, files) = (report.events_written, report.files_written);
+            info!(events, files, bytes = report.bytes_written, "epoch archived");
+            self.archived.add(&report);
+        }
+        Ok(())
+    }
+
+    /// Lets every source have its turn.
+    fn one_round(&mut self) -> anyhow::Result<()> {
+        for followed in &mut self.sources {
+            match followed.source.next_batch()? {
+                Next::Batch(batch) => self.pipeline.take(batch)?,
+                Next::Idle { log_time } => {
+                    let partition = followed.source.partition().clone();
+                    self.pipeline.tick(&partition, log_time)?;
+                }
+                Next::End => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves cursors and states, after what they stand for is at rest.
+    ///
+    /// A source without new records keeps its checkpoint: alerts that silence has resolved meanwhile
+    /// wait for its next records before they are archived, and a restart resolves them again.
+    fn save(&mut self) -> anyhow::Result<()> {
+        for Followed { id, source, saved_records } in &mut self.sources {
+            let records = source.stats().records;
+            if *saved_records == Some(records) {
+                continue;
+            }
+            let state = self.pipeline.snapshot(source.partition()).unwrap_or_default();
+            Checkpoint { cursor: source.cursor(), state }.write(&self.config.state, id)?;
+            *saved_records = Some(records);
+        }
+        self.checkpointed = SystemTime::now();
+        Ok(())
+    }
+
+    /// What the endpoint shows.
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            sources: self.sources.iter().map(|s| (s.id.clone(), s.source.stats())).collect(),
+            keys: self.pipeline.keys(),
+            archived: self.archived,
+            archive_queue: self.pipeline.archive_queue(),
+            checkpointed: self.checkpointed,
+            open_alerts: self.pipeline.open_alerts(),
+            ..Numbers::of(self.pipeline.report(), self.pipeline.rules())
+        }
+    }
+
+    /// Says once of each rule that it can see nothing in the formats read so far.
+    fn say_blind(&mut self) {
+        let stats: Vec<_> = self.sources.iter().map(|s| s.source.stats()).collect();
+        let formats: Vec<&str> =
+            stats.iter().flat_map(|s| &s.formats).map(|(name, _)| *name).collect();
+        for rule in coverage(self.pipeline.rules(), &[], &formats).rules {
+            let is_new = |_: &_| self.said_blind.insert(rule.rule.clone());
+            if let Some(reason) = rule.blind.filter(is_new) {
+                warn!(rule = &*rule.rule, reason, "a rule is blind");
+            }
+        }
+    }
+
+    /// Brings everything to rest.
+    fn finish(self) -> anyhow::Result<()> {
+        let (report, _) = self.pipeline.finish()?;
+        let latency = report.detect_us.as_ref();
+        info!(
+            events = report.events,
+            rejected = report.rejected_records(),
+            late = report.late,
+            alerts = report.alerts_by_level().values().sum::<u64>(),
+            detect_p50_us = latency.map_or(0, |h| h.value_at_quantile(0.5)),
+            detect_p99_us = latency.map_or(0, |h| h.value_at_quantile(0.99)),
+            "stopped"
+        );
+        Ok(())
+    }
 }
 
 /// Opens a source where it was left, with the state of its detector.
@@ -172,56 +276,4 @@ fn open_sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
         sinks.push(Box::new(JsonAlerts::append(path)?));
     }
     Ok(sinks)
-}
-
-/// Reads until the epoch is over or somebody says stop.
-fn one_epoch(
-    config: &Config,
-    sources: &mut [Followed],
-    pipeline: &mut Pipeline,
-    stop: &AtomicBool,
-) -> anyhow::Result<()> {
-    let start = Instant::now();
-    let length = Duration::from_micros(config.epoch.max(1) as u64);
-    while !stop.load(Ordering::Relaxed) && start.elapsed() < length {
-        for followed in sources.iter_mut() {
-            match followed.source.next_batch()? {
-                Next::Batch(batch) => pipeline.take(batch)?,
-                Next::Idle { log_time } => {
-                    let partition = followed.source.partition().clone();
-                    pipeline.tick(&partition, log_time)?;
-                }
-                Next::End => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Saves cursors and states, after what they stand for is at rest.
-///
-/// A source without new records keeps its checkpoint: alerts that silence has resolved meanwhile wait
-/// for its next records before they are archived, and a restart resolves them again.
-fn save(config: &Config, sources: &mut [Followed], pipeline: &mut Pipeline) -> anyhow::Result<()> {
-    for Followed { id, source, saved_records } in sources {
-        let records = source.stats().records;
-        if *saved_records == Some(records) {
-            continue;
-        }
-        let state = pipeline.snapshot(source.partition()).unwrap_or_default();
-        Checkpoint { cursor: source.cursor(), state }.write(&config.state, id)?;
-        *saved_records = Some(records);
-    }
-    Ok(())
-}
-
-/// Says once of each rule that it can see nothing in the formats read so far.
-fn say_blind(sources: &[Followed], pipeline: &Pipeline, said: &mut BTreeSet<Arc<str>>) {
-    let stats: Vec<_> = sources.iter().map(|s| s.source.stats()).collect();
-    let formats: Vec<&str> = stats.iter().flat_map(|s| &s.formats).map(|(name, _)| *name).collect();
-    for rule in coverage(pipeline.rules(), &[], &formats).rules {
-        if let Some(reason) = rule.blind.filter(|_| said.insert(rule.rule.clone())) {
-            warn!(rule = &*rule.rule, reason, "a rule is blind");
-        }
-    }
 }

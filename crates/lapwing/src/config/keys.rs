@@ -143,6 +143,18 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
         "1m",
         "how far a time may be ahead of log time without being flagged",
     ),
+    key(
+        "http",
+        KeyType::Group,
+        "",
+        "an endpoint for health checks and Prometheus: /healthz, /readyz, /metrics",
+    ),
+    key(
+        "http.listen",
+        KeyType::Text,
+        "no endpoint",
+        "its address, for instance 127.0.0.1:9598; a loopback address, since it asks for no password",
+    ),
     key("log", KeyType::Group, "", "the program's own log, on standard error"),
     key("log.format", KeyType::Word(&["text", "json"]), "text", "how it is written"),
     key("log.level", KeyType::Text, "info", "error, warn, info, debug or trace, also per module"),

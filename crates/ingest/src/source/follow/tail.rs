@@ -39,6 +39,8 @@ pub(super) struct Tailed {
     pub(super) before: Option<(Head, Position)>,
     /// Whether its writer has gone on to another file, and it was read to its end.
     pub(super) is_finished: bool,
+    /// Its size when it was last looked at.
+    size_bytes: u64,
     file: Option<File>,
     long_line: Option<LongLine>,
 }
@@ -92,6 +94,7 @@ impl Tailed {
             idle_since: Instant::now(),
             before: None,
             is_finished: false,
+            size_bytes: 0,
             file: Some(file),
             long_line: None,
         })
@@ -108,6 +111,11 @@ impl Tailed {
             offset_bytes: self.at.offset_bytes,
             next_line: self.at.next_line,
         }
+    }
+
+    /// Bytes that were there at the last look and have not become records yet.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.size_bytes.saturating_sub(self.at.offset_bytes)
     }
 
     /// Whether the file is held open.
@@ -135,6 +143,7 @@ impl Tailed {
             Ok(None) => return Ok(Look::Same),
             Err(error) => return Err(SourceError::read(&self.path, error)),
         };
+        self.size_bytes = size;
         let is_shorter = size < self.read_to();
         if size == self.read_to() {
             return Ok(Look::Same);

@@ -1,0 +1,413 @@
+//! Every metric of `run`, in one table: what `/metrics` shows and what `schemas/metrics.md` lists.
+//! Numbers come in, a page in the Prometheus text format goes out; nothing is counted here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+use lapwing_detector::rule::RuleSet;
+use lapwing_event::vocabulary::{KINDS, OUTCOMES};
+use lapwing_event::{Level, RejectReason, Status};
+use lapwing_ingest::SourceStats;
+use lapwing_sink::ArchiveReport;
+
+use crate::report::Report;
+
+/// The numbers of a running program at one moment.
+#[derive(Debug)]
+pub struct Numbers {
+    /// The sources, with what was read of each.
+    pub sources: Vec<(String, SourceStats)>,
+    /// Events by kind and outcome, every pair there is.
+    pub kinds: Vec<(&'static str, &'static str, u64)>,
+    /// Rejected records by reason, every reason there is.
+    pub rejected: Vec<(&'static str, u64)>,
+    /// Events that were late for at least one rule.
+    pub late: u64,
+    /// Events whose time was ahead of log time.
+    pub clamped: u64,
+    /// Alert messages by rule, level and status.
+    pub messages: BTreeMap<(Arc<str>, Level, Status), u64>,
+    /// Alerts that are open.
+    pub open_alerts: usize,
+    /// Group keys that are remembered, over all rules.
+    pub keys: usize,
+    /// What was archived.
+    pub archived: ArchiveReport,
+    /// Batches and messages that wait for the archive.
+    pub archive_queue: usize,
+    /// When everything read was last at rest.
+    pub checkpointed: SystemTime,
+    /// Time from handing a batch to the detector until its alerts were handed over, microseconds.
+    pub detect_us: Option<Histogram<u64>>,
+}
+
+impl Numbers {
+    /// Takes what a report says; the rest is the caller's.
+    ///
+    /// Counters whose labels are known beforehand begin at 0, so that the first of a kind is an increase
+    /// for a query too.
+    pub fn of(report: &Report, rules: &RuleSet) -> Self {
+        let outcomes = || OUTCOMES.iter().map(|term| term.value).chain([""]);
+        let pairs = KINDS.iter().flat_map(|kind| outcomes().map(|outcome| (kind.value, outcome)));
+        let count = |kind: &str, outcome: &str| {
+            report.kinds.get(&(kind.into(), outcome.into())).copied().unwrap_or(0)
+        };
+        let rejected = |reason| report.rejected.get(&reason).map_or(0, |(count, _)| *count);
+        let mut messages = BTreeMap::new();
+        for rule in &rules.rules {
+            for status in [Status::Opened, Status::Updated, Status::Resolved] {
+                messages.insert((rule.name.clone(), rule.level, status), 0);
+            }
+        }
+        messages.extend(report.messages.clone());
+        Self {
+            sources: Vec::new(),
+            kinds: pairs.map(|(kind, outcome)| (kind, outcome, count(kind, outcome))).collect(),
+            rejected: RejectReason::ALL.map(|reason| (reason.name(), rejected(reason))).into(),
+            late: report.late,
+            clamped: report.clamped,
+            messages,
+            open_alerts: 0,
+            keys: 0,
+            archived: ArchiveReport::default(),
+            archive_queue: 0,
+            checkpointed: UNIX_EPOCH,
+            detect_us: report.detect_us.clone(),
+        }
+    }
+}
+
+/// What a metric is to Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricType {
+    /// It only grows while the process lives.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Quantiles, with the sum and the number of observations since the process began.
+    Summary,
+}
+
+impl MetricType {
+    /// The word in the text format.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// A metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name, with the unit last.
+    pub name: &'static str,
+    /// Its type.
+    pub metric_type: MetricType,
+    /// The unit of its values.
+    pub unit: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+    samples: fn(&Numbers, &mut Samples<'_>),
+}
+
+/// Every metric, in the order of the page.
+pub static METRICS: &[Metric] = &[
+    Metric {
+        name: "lapwing_build_info",
+        metric_type: MetricType::Gauge,
+        unit: "1",
+        labels: &["version"],
+        help: "the version that runs",
+        samples: |_, out| out.add(&[env!("CARGO_PKG_VERSION")], 1),
+    },
+    Metric {
+        name: "lapwing_records_total",
+        metric_type: MetricType::Counter,
+        unit: "records",
+        labels: &["source"],
+        help: "records read, events and rejected ones",
+        samples: |numbers, out| {
+            numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.records));
+        },
+    },
+    Metric {
+        name: "lapwing_read_bytes_total",
+        metric_type: MetricType::Counter,
+        unit: "bytes",
+        labels: &["source"],
+        help: "bytes of the records read",
+        samples: |numbers, out| {
+            numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.bytes_read));
+        },
+    },
+    Metric {
+        name: "lapwing_unread_bytes",
+        metric_type: MetricType::Gauge,
+        unit: "bytes",
+        labels: &["source"],
+        help: "bytes that followed logs had grown by at the last look and that were not read yet",
+        samples: |numbers, out| {
+            numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.unread_bytes));
+        },
+    },
+    Metric {
+        name: "lapwing_followed_logs",
+        metric_type: MetricType::Gauge,
+        unit: "logs",
+        labels: &["source"],
+        help: "logs that are followed, those refused among them",
+        samples: |numbers, out| numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.logs)),
+    },
+    Metric {
+        name: "lapwing_refused_logs",
+        metric_type: MetricType::Gauge,
+        unit: "logs",
+        labels: &["source"],
+        help: "logs that are not read, since no format recognises them",
+        samples: |numbers, out| {
+            let refused = numbers.sources.iter().map(|(id, s)| (id, s.refused.len() as u64));
+            refused.for_each(|(id, count)| out.add(&[id], count));
+        },
+    },
+    Metric {
+        name: "lapwing_events_total",
+        metric_type: MetricType::Counter,
+        unit: "events",
+        labels: &["kind", "outcome"],
+        help: "events by kind and outcome; the outcome is empty where an event has none",
+        samples: |numbers, out| {
+            numbers.kinds.iter().for_each(|(kind, outcome, n)| out.add(&[kind, outcome], *n));
+        },
+    },
+    Metric {
+        name: "lapwing_rejected_records_total",
+        metric_type: MetricType::Counter,
+        unit: "records",
+        labels: &["reason"],
+        help: "records that are not events, by reason",
+        samples: |numbers, out| {
+            numbers.rejected.iter().for_each(|(why, n)| out.add(&[why], *n));
+        },
+    },
+    Metric {
+        name: "lapwing_late_events_total",
+        metric_type: MetricType::Counter,
+        unit: "events",
+        labels: &[],
+        help: "events that came too late for at least one rule",
+        samples: |numbers, out| out.add(&[], numbers.late),
+    },
+    Metric {
+        name: "lapwing_clamped_events_total",
+        metric_type: MetricType::Counter,
+        unit: "events",
+        labels: &[],
+        help: "events whose time was ahead of log time by more than `ingest.max_future_skew`",
+        samples: |numbers, out| out.add(&[], numbers.clamped),
+    },
+    Metric {
+        name: "lapwing_alert_messages_total",
+        metric_type: MetricType::Counter,
+        unit: "messages",
+        labels: &["rule", "level", "status"],
+        help: "alert messages by rule, level, and status: opened, updated, resolved",
+        samples: |numbers, out| {
+            for ((rule, level, status), count) in &numbers.messages {
+                out.add(&[rule, level.word(), status.word()], *count);
+            }
+        },
+    },
+    Metric {
+        name: "lapwing_open_alerts",
+        metric_type: MetricType::Gauge,
+        unit: "alerts",
+        labels: &[],
+        help: "alerts that are open",
+        samples: |numbers, out| out.add(&[], numbers.open_alerts as u64),
+    },
+    Metric {
+        name: "lapwing_group_keys",
+        metric_type: MetricType::Gauge,
+        unit: "keys",
+        labels: &[],
+        help: "group keys that are remembered, over all rules and partitions",
+        samples: |numbers, out| out.add(&[], numbers.keys as u64),
+    },
+    Metric {
+        name: "lapwing_archived_files_total",
+        metric_type: MetricType::Counter,
+        unit: "files",
+        labels: &[],
+        help: "Parquet files created, of all three tables",
+        samples: |numbers, out| out.add(&[], numbers.archived.files_written),
+    },
+    Metric {
+        name: "lapwing_archived_bytes_total",
+        metric_type: MetricType::Counter,
+        unit: "bytes",
+        labels: &[],
+        help: "bytes of these files",
+        samples: |numbers, out| out.add(&[], numbers.archived.bytes_written),
+    },
+    Metric {
+        name: "lapwing_archived_rows_total",
+        metric_type: MetricType::Counter,
+        unit: "rows",
+        labels: &["table"],
+        help: "rows of these files",
+        samples: |numbers, out| {
+            let archived = &numbers.archived;
+            out.add(&["events"], archived.events_written);
+            out.add(&["rejected"], archived.rejected_written);
+            out.add(&["alerts"], archived.alerts_written);
+        },
+    },
+    Metric {
+        name: "lapwing_archive_queue_batches",
+        metric_type: MetricType::Gauge,
+        unit: "batches",
+        labels: &[],
+        help: "batches that wait to be encoded; at its limit of 4 the archive holds reading up",
+        samples: |numbers, out| out.add(&[], numbers.archive_queue as u64),
+    },
+    Metric {
+        name: "lapwing_checkpoint_timestamp_seconds",
+        metric_type: MetricType::Gauge,
+        unit: "seconds since 1970",
+        labels: &[],
+        help: "when everything read was last at rest; `time() - lapwing_checkpoint_timestamp_seconds` is the age",
+        samples: |numbers, out| {
+            let since = numbers.checkpointed.duration_since(UNIX_EPOCH).unwrap_or_default();
+            out.add_float(&[], since.as_secs_f64());
+        },
+    },
+    Metric {
+        name: "lapwing_detect_seconds",
+        metric_type: MetricType::Summary,
+        unit: "seconds",
+        labels: &["quantile"],
+        help: "from handing a batch to the detector until its alerts were handed over",
+        samples: |numbers, out| {
+            if let Some(histogram) = &numbers.detect_us {
+                out.add_summary(histogram);
+            }
+        },
+    },
+];
+
+/// The quantiles of a summary.
+const QUANTILES: [(&str, f64); 4] = [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("0.999", 0.999)];
+
+/// The page of `/metrics`, in the Prometheus text format, version 0.0.4.
+pub fn page(numbers: &Numbers) -> String {
+    let mut text = String::new();
+    for metric in METRICS {
+        let Metric { name, help, .. } = metric;
+        let _ = writeln!(text, "# HELP {name} {help} ({})", metric.unit);
+        let _ = writeln!(text, "# TYPE {name} {}", metric.metric_type.word());
+        (metric.samples)(numbers, &mut Samples { metric, text: &mut text });
+    }
+    text
+}
+
+/// The samples of one metric, as lines of the page.
+struct Samples<'a> {
+    metric: &'a Metric,
+    text: &'a mut String,
+}
+
+impl Samples<'_> {
+    fn add(&mut self, labels: &[&str], value: u64) {
+        self.line("", labels, &value.to_string());
+    }
+
+    fn add_float(&mut self, labels: &[&str], value: f64) {
+        self.line("", labels, &value.to_string());
+    }
+
+    fn add_summary(&mut self, histogram: &Histogram<u64>) {
+        let seconds = |us: f64| (us / 1e6).to_string();
+        for (label, quantile) in QUANTILES {
+            let us = histogram.value_at_quantile(quantile) as f64;
+            self.line("", &[label], &seconds(us));
+        }
+        self.line("_sum", &[], &seconds(histogram.mean() * histogram.len() as f64));
+        self.line("_count", &[], &histogram.len().to_string());
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[&str], value: &str) {
+        let name = self.metric.name;
+        let _ = write!(self.text, "{name}{suffix}");
+        for (at, (label, value)) in self.metric.labels.iter().zip(labels).enumerate() {
+            let open = if at == 0 { '{' } else { ',' };
+            let _ = write!(self.text, "{open}{label}=\"{}\"", escaped(value));
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{close} {value}");
+    }
+}
+
+/// A label's value as the text format asks for it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::RuleSelection;
+
+    fn numbers() -> Numbers {
+        let mut detect_us = Histogram::new_with_bounds(1, 1_000_000, 2).expect("bounds");
+        (1..=100).for_each(|us| detect_us.record(us).expect("within bounds"));
+        let mut report = Report::default();
+        report.detect_us = Some(detect_us);
+        report.kinds.insert(("auth".into(), "denied".into()), 4);
+        report.kinds.insert(("tool".into(), "".into()), 3);
+        report.messages.insert(("auth_failures".into(), Level::High, Status::Opened), 2);
+        let rules = RuleSelection::default().load().expect("the built-in rules");
+        let stats = SourceStats { records: 7, ..SourceStats::default() };
+        Numbers { sources: vec![("gw\"1".into(), stats)], ..Numbers::of(&report, &rules) }
+    }
+
+    #[test]
+    fn a_page_holds_every_metric_with_help_and_type_and_names_are_said_once() {
+        let page = page(&numbers());
+        let typed: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|rest| rest.split(' ').next())
+            .collect();
+        let names: Vec<&str> = METRICS.iter().map(|m| m.name).collect();
+        assert_eq!(typed, names);
+        let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn samples_carry_their_labels_and_values() {
+        let page = page(&numbers());
+        for line in [
+            "lapwing_records_total{source=\"gw\\\"1\"} 7",
+            "lapwing_events_total{kind=\"auth\",outcome=\"denied\"} 4",
+            "lapwing_events_total{kind=\"tool\",outcome=\"\"} 3",
+            "lapwing_alert_messages_total{rule=\"auth_failures\",level=\"high\",status=\"opened\"} 2",
+            "lapwing_detect_seconds{quantile=\"0.5\"} 0.00005",
+            "lapwing_detect_seconds_count 100",
+            "lapwing_events_total{kind=\"model\",outcome=\"error\"} 0",
+            "lapwing_rejected_records_total{reason=\"not_json\"} 0",
+            "lapwing_alert_messages_total{rule=\"tool_loop\",level=\"medium\",status=\"opened\"} 0",
+            "lapwing_open_alerts 0",
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line} is not in\n{page}");
+        }
+    }
+}
