@@ -14,6 +14,8 @@ mod laws;
 mod openclaw;
 #[path = "suite/program.rs"]
 mod program;
+#[path = "suite/reload.rs"]
+mod reload;
 #[path = "suite/running.rs"]
 mod running;
 #[path = "suite/schemas.rs"]

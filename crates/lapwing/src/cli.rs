@@ -182,7 +182,7 @@ fn is_coloured(stream: &impl IsTerminal) -> bool {
 }
 
 /// Alerts to standard output.
-fn stdout_alerts(format: AlertFormat) -> Box<dyn Sink> {
+pub(crate) fn stdout_alerts(format: AlertFormat) -> Box<dyn Sink> {
     let out = io::stdout();
     match format {
         AlertFormat::Text => {

@@ -95,7 +95,7 @@ fn config_reference() -> String {
 fn metrics_reference() -> String {
     let mut out = String::from(
         "# Metrics of `lapwing run`\n\nGenerated from the table of metrics. `http.listen` in the configuration opens \
-         the endpoint; `/metrics` is in the Prometheus text format. Counters begin at 0 with the process.\n\n\
+         the endpoint; `/metrics` is in the Prometheus text format. Counters begin at 0 with the process, and with each SIGHUP.\n\n\
          | metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n",
     );
     for metric in METRICS {

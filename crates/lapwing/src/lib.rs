@@ -12,5 +12,6 @@ pub mod rules;
 mod archiver;
 mod checkpoint;
 mod endpoint;
+mod follower;
 mod progress;
 mod summary;
