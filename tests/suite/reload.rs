@@ -65,7 +65,9 @@ fn a_changed_rule_begins_anew_and_the_others_keep_their_windows() {
 
     fs::write(path.join("rules.yml"), "title: half a rule\n").expect("a file");
     running.signal("-HUP");
-    wait(path, "the wrong rules are refused", || said(path).contains("the new one is wrong"));
+    wait(path, "the wrong rules are refused", || {
+        said(path).contains("not taken over, since it is wrong")
+    });
     assert_eq!(messages(path).len(), 2, "{}", said(path));
 
     write_rules(path, "medium");

@@ -66,8 +66,8 @@ pub enum Next {
 pub struct SourceStats {
     /// Bytes read of the files, before decompression.
     pub bytes_read: u64,
-    /// Bytes that followed logs had grown by when they were last looked at, and that were not read
-    /// yet.
+    /// Bytes of followed logs that were there when they were last looked at and have not become
+    /// records yet, an unfinished line among them; 0 in a replay.
     pub unread_bytes: u64,
     /// Records handed out, events and rejected ones.
     pub records: u64,
@@ -77,7 +77,7 @@ pub struct SourceStats {
     pub outside: u64,
     /// Lines of white space alone.
     pub blank_lines: u64,
-    /// Logs, without those refused.
+    /// Logs; a follower counts those refused too.
     pub logs: u64,
     /// Files of these logs.
     pub files: u64,

@@ -24,16 +24,19 @@ use crate::metrics::{Numbers, page};
 const MAX_CONNECTIONS: usize = 32;
 
 /// How long a connection may last: a scrape takes milliseconds, its default time-out is 10 s.
-const MAX_CONNECTION: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the head of a request may take.
-const MAX_HEAD: Duration = Duration::from_secs(10);
+/// How long the head of a request may take: it is one packet on loopback.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Numbers are shown every second; work that has shown none for so long is stuck.
-const STUCK: Duration = Duration::from_secs(30);
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// How often the work shows its numbers.
-const SHOW: Duration = Duration::from_secs(1);
+/// How long accepting waits after a failure, for instance for want of file handles.
+const RETRY_ACCEPT_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the work shows its numbers: well below the 15 s at which Prometheus usually asks.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the work shows its numbers.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ struct Shown {
 impl Board {
     /// Shows numbers, if the last ones are a second old.
     pub(crate) fn show(&self, numbers: impl FnOnce() -> Numbers) {
-        if self.age().is_some_and(|age| age < SHOW) {
+        if self.age().is_some_and(|age| age < SHOW_EVERY) {
             return;
         }
         let shown = Shown { numbers: numbers(), at: Instant::now() };
@@ -81,16 +84,17 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(crate) async fn serve(listener: TcpListener, board: Arc<Board>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // For instance too many open files: others have to close theirs first.
                 warn!(%error, "a connection to the endpoint could not be accepted");
-                tokio::time::sleep(SHOW).await;
+                tokio::time::sleep(RETRY_ACCEPT_AFTER).await;
                 continue;
             }
         };
+        // With too many visitors the newest is turned away, and none waits for another.
+        let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
         let board = board.clone();
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
@@ -99,9 +103,10 @@ pub(crate) async fn serve(listener: TcpListener, board: Arc<Board>) {
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(MAX_HEAD)
+                .keep_alive(false)
+                .header_read_timeout(HEAD_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(MAX_CONNECTION, connection).await {
+            match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(error)) => debug!(%error, "a connection to the endpoint ended early"),
             }
@@ -128,7 +133,7 @@ fn answer(method: &Method, path: &str, board: &Board) -> Response<Full<Bytes>> {
 fn ready(age: Option<Duration>) -> Response<Full<Bytes>> {
     match age {
         None => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
-        Some(age) if age > STUCK => {
+        Some(age) if age > STUCK_AFTER => {
             let seconds = age.as_secs();
             let what = format!("no work for {seconds} s; is the disk slow or full?\n");
             text(StatusCode::SERVICE_UNAVAILABLE, what)
@@ -153,7 +158,7 @@ mod tests {
     fn work_that_shows_nothing_is_not_ready() {
         assert_eq!(ready(None).status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ready(Some(Duration::from_secs(2))).status(), StatusCode::OK);
-        assert_eq!(ready(Some(STUCK * 2)).status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ready(Some(STUCK_AFTER * 2)).status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use lapwing_detector::Detector;
+use lapwing_detector::rule::RuleSet;
 use lapwing_ingest::source::Start;
 use lapwing_ingest::{FollowCursor, FollowOptions, FollowSource, Next, Source};
 use lapwing_sink::{ArchiveReport, JsonAlerts, Sink, next_offset, set_aside};
@@ -54,10 +55,10 @@ impl<'a> Follower<'a> {
     /// What makes going on impossible; the last checkpoint still holds.
     pub(crate) fn follow(
         config: &'a Config,
+        rules: &Arc<RuleSet>,
         board: &'a Board,
-        rest: &AtomicBool,
+        must_rest: &AtomicBool,
     ) -> anyhow::Result<()> {
-        let rules = config.rules.load()?;
         let _lock = checkpoint::lock(&config.state)?;
         let mut pipeline = Pipeline::new(rules.clone(), config.limits, open_sinks(config)?);
         let mut sources = Vec::new();
@@ -76,8 +77,8 @@ impl<'a> Follower<'a> {
         // A first checkpoint, so that a crash in the first epoch does not begin at another place.
         follower.save()?;
         info!(sources = follower.sources.len(), rules = rules.rules.len(), "started");
-        while !rest.load(Ordering::Relaxed) {
-            follower.one_epoch(rest)?;
+        while !must_rest.load(Ordering::Relaxed) {
+            follower.one_epoch(must_rest)?;
             follower.save()?;
             follower.say_blind();
         }
@@ -85,13 +86,13 @@ impl<'a> Follower<'a> {
     }
 
     /// Reads and archives until the epoch is over or it is told to rest.
-    fn one_epoch(&mut self, rest: &AtomicBool) -> anyhow::Result<()> {
+    fn one_epoch(&mut self, must_rest: &AtomicBool) -> anyhow::Result<()> {
         if let Some(path) = &self.config.archive {
             self.pipeline.open_archive(path)?;
         }
         let start = Instant::now();
         let length = Duration::from_micros(self.config.epoch.max(1) as u64);
-        while !rest.load(Ordering::Relaxed) && start.elapsed() < length {
+        while !must_rest.load(Ordering::Relaxed) && start.elapsed() < length {
             self.one_round()?;
             self.board.show(|| self.numbers());
         }

@@ -58,8 +58,11 @@ impl Numbers {
         let rejected = |reason| report.rejected.get(&reason).map_or(0, |(count, _)| *count);
         let mut messages = BTreeMap::new();
         for rule in &rules.rules {
-            for status in [Status::Opened, Status::Updated, Status::Resolved] {
-                messages.insert((rule.name.clone(), rule.level, status), 0);
+            let levels = rule.levels.iter().map(|(level, _)| *level).chain([rule.level]);
+            for level in levels {
+                for status in [Status::Opened, Status::Updated, Status::Resolved] {
+                    messages.insert((rule.name.clone(), level, status), 0);
+                }
             }
         }
         messages.extend(report.messages.clone());
@@ -83,7 +86,7 @@ impl Numbers {
 /// What a metric is to Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricType {
-    /// It only grows while the process lives.
+    /// It only grows, until the process ends or SIGHUP begins the work anew.
     Counter,
     /// It goes up and down.
     Gauge,
@@ -118,183 +121,166 @@ pub struct Metric {
     samples: fn(&Numbers, &mut Samples<'_>),
 }
 
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Numbers, &mut Samples<'_>),
+) -> Metric {
+    Metric { name, metric_type: MetricType::Counter, unit, labels, help, samples }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Numbers, &mut Samples<'_>),
+) -> Metric {
+    Metric { name, metric_type: MetricType::Gauge, unit, labels, help, samples }
+}
+
 /// Every metric, in the order of the page.
 pub static METRICS: &[Metric] = &[
-    Metric {
-        name: "lapwing_build_info",
-        metric_type: MetricType::Gauge,
-        unit: "1",
-        labels: &["version"],
-        help: "the version that runs",
-        samples: |_, out| out.add(&[env!("CARGO_PKG_VERSION")], 1),
-    },
-    Metric {
-        name: "lapwing_records_total",
-        metric_type: MetricType::Counter,
-        unit: "records",
-        labels: &["source"],
-        help: "records read, events and rejected ones",
-        samples: |numbers, out| {
-            numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.records));
-        },
-    },
-    Metric {
-        name: "lapwing_read_bytes_total",
-        metric_type: MetricType::Counter,
-        unit: "bytes",
-        labels: &["source"],
-        help: "bytes of the records read",
-        samples: |numbers, out| {
-            numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.bytes_read));
-        },
-    },
-    Metric {
-        name: "lapwing_unread_bytes",
-        metric_type: MetricType::Gauge,
-        unit: "bytes",
-        labels: &["source"],
-        help: "bytes that followed logs had grown by at the last look and that were not read yet",
-        samples: |numbers, out| {
-            numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.unread_bytes));
-        },
-    },
-    Metric {
-        name: "lapwing_followed_logs",
-        metric_type: MetricType::Gauge,
-        unit: "logs",
-        labels: &["source"],
-        help: "logs that are followed, those refused among them",
-        samples: |numbers, out| numbers.sources.iter().for_each(|(id, s)| out.add(&[id], s.logs)),
-    },
-    Metric {
-        name: "lapwing_refused_logs",
-        metric_type: MetricType::Gauge,
-        unit: "logs",
-        labels: &["source"],
-        help: "logs that are not read, since no format recognises them",
-        samples: |numbers, out| {
-            let refused = numbers.sources.iter().map(|(id, s)| (id, s.refused.len() as u64));
-            refused.for_each(|(id, count)| out.add(&[id], count));
-        },
-    },
-    Metric {
-        name: "lapwing_events_total",
-        metric_type: MetricType::Counter,
-        unit: "events",
-        labels: &["kind", "outcome"],
-        help: "events by kind and outcome; the outcome is empty where an event has none",
-        samples: |numbers, out| {
+    gauge("lapwing_build_info", "1", &["version"], "the version that runs", |_, out| {
+        out.add(&[env!("CARGO_PKG_VERSION")], 1);
+    }),
+    counter(
+        "lapwing_records_total",
+        "records",
+        &["source"],
+        "records read, events and rejected ones",
+        |numbers, out| out.add_sources(numbers, |source| source.records),
+    ),
+    counter(
+        "lapwing_read_bytes_total",
+        "bytes",
+        &["source"],
+        "bytes of the lines read, before rejection; of a line that is too long what was kept",
+        |numbers, out| out.add_sources(numbers, |source| source.bytes_read),
+    ),
+    gauge(
+        "lapwing_unread_bytes",
+        "bytes",
+        &["source"],
+        "bytes of followed logs, as of the last look at each, that have not become records yet; an unfinished line is among them",
+        |numbers, out| out.add_sources(numbers, |source| source.unread_bytes),
+    ),
+    gauge(
+        "lapwing_followed_logs",
+        "logs",
+        &["source"],
+        "logs that are followed, those refused among them",
+        |numbers, out| out.add_sources(numbers, |source| source.logs),
+    ),
+    gauge(
+        "lapwing_refused_logs",
+        "logs",
+        &["source"],
+        "logs that are not read, since no format recognises them",
+        |numbers, out| out.add_sources(numbers, |source| source.refused.len() as u64),
+    ),
+    counter(
+        "lapwing_events_total",
+        "events",
+        &["kind", "outcome"],
+        "events by kind and outcome; the outcome is empty where an event has none",
+        |numbers, out| {
             numbers.kinds.iter().for_each(|(kind, outcome, n)| out.add(&[kind, outcome], *n));
         },
-    },
-    Metric {
-        name: "lapwing_rejected_records_total",
-        metric_type: MetricType::Counter,
-        unit: "records",
-        labels: &["reason"],
-        help: "records that are not events, by reason",
-        samples: |numbers, out| {
-            numbers.rejected.iter().for_each(|(why, n)| out.add(&[why], *n));
-        },
-    },
-    Metric {
-        name: "lapwing_late_events_total",
-        metric_type: MetricType::Counter,
-        unit: "events",
-        labels: &[],
-        help: "events that came too late for at least one rule",
-        samples: |numbers, out| out.add(&[], numbers.late),
-    },
-    Metric {
-        name: "lapwing_clamped_events_total",
-        metric_type: MetricType::Counter,
-        unit: "events",
-        labels: &[],
-        help: "events whose time was ahead of log time by more than `ingest.max_future_skew`",
-        samples: |numbers, out| out.add(&[], numbers.clamped),
-    },
-    Metric {
-        name: "lapwing_alert_messages_total",
-        metric_type: MetricType::Counter,
-        unit: "messages",
-        labels: &["rule", "level", "status"],
-        help: "alert messages by rule, level, and status: opened, updated, resolved",
-        samples: |numbers, out| {
+    ),
+    counter(
+        "lapwing_rejected_records_total",
+        "records",
+        &["reason"],
+        "records that are not events, by reason",
+        |numbers, out| numbers.rejected.iter().for_each(|(why, n)| out.add(&[why], *n)),
+    ),
+    counter(
+        "lapwing_late_events_total",
+        "events",
+        &[],
+        "events that came too late for at least one rule",
+        |numbers, out| out.add(&[], numbers.late),
+    ),
+    counter(
+        "lapwing_clamped_events_total",
+        "events",
+        &[],
+        "events whose time was ahead of log time by more than `ingest.max_future_skew`",
+        |numbers, out| out.add(&[], numbers.clamped),
+    ),
+    counter(
+        "lapwing_alert_messages_total",
+        "messages",
+        &["rule", "level", "status"],
+        "alert messages by rule, level, and status: opened, updated, resolved",
+        |numbers, out| {
             for ((rule, level, status), count) in &numbers.messages {
                 out.add(&[rule, level.word(), status.word()], *count);
             }
         },
-    },
-    Metric {
-        name: "lapwing_open_alerts",
-        metric_type: MetricType::Gauge,
-        unit: "alerts",
-        labels: &[],
-        help: "alerts that are open",
-        samples: |numbers, out| out.add(&[], numbers.open_alerts as u64),
-    },
-    Metric {
-        name: "lapwing_group_keys",
-        metric_type: MetricType::Gauge,
-        unit: "keys",
-        labels: &[],
-        help: "group keys that are remembered, over all rules and partitions",
-        samples: |numbers, out| out.add(&[], numbers.keys as u64),
-    },
-    Metric {
-        name: "lapwing_archived_files_total",
-        metric_type: MetricType::Counter,
-        unit: "files",
-        labels: &[],
-        help: "Parquet files created, of all three tables",
-        samples: |numbers, out| out.add(&[], numbers.archived.files_written),
-    },
-    Metric {
-        name: "lapwing_archived_bytes_total",
-        metric_type: MetricType::Counter,
-        unit: "bytes",
-        labels: &[],
-        help: "bytes of these files",
-        samples: |numbers, out| out.add(&[], numbers.archived.bytes_written),
-    },
-    Metric {
-        name: "lapwing_archived_rows_total",
-        metric_type: MetricType::Counter,
-        unit: "rows",
-        labels: &["table"],
-        help: "rows of these files",
-        samples: |numbers, out| {
+    ),
+    gauge("lapwing_open_alerts", "alerts", &[], "alerts that are open", |numbers, out| {
+        out.add(&[], numbers.open_alerts as u64);
+    }),
+    gauge(
+        "lapwing_group_keys",
+        "keys",
+        &[],
+        "group keys that are remembered, over all rules and partitions",
+        |numbers, out| out.add(&[], numbers.keys as u64),
+    ),
+    counter(
+        "lapwing_archived_files_total",
+        "files",
+        &[],
+        "Parquet files created in finished epochs, of all three tables",
+        |numbers, out| out.add(&[], numbers.archived.files_written),
+    ),
+    counter(
+        "lapwing_archived_bytes_total",
+        "bytes",
+        &[],
+        "bytes of these files",
+        |numbers, out| out.add(&[], numbers.archived.bytes_written),
+    ),
+    counter(
+        "lapwing_archived_rows_total",
+        "rows",
+        &["table"],
+        "rows of these files",
+        |numbers, out| {
             let archived = &numbers.archived;
             out.add(&["events"], archived.events_written);
             out.add(&["rejected"], archived.rejected_written);
             out.add(&["alerts"], archived.alerts_written);
         },
-    },
-    Metric {
-        name: "lapwing_archive_queue_batches",
-        metric_type: MetricType::Gauge,
-        unit: "batches",
-        labels: &[],
-        help: "batches that wait to be encoded; at its limit of 4 the archive holds reading up",
-        samples: |numbers, out| out.add(&[], numbers.archive_queue as u64),
-    },
-    Metric {
-        name: "lapwing_checkpoint_timestamp_seconds",
-        metric_type: MetricType::Gauge,
-        unit: "seconds since 1970",
-        labels: &[],
-        help: "when everything read was last at rest; `time() - lapwing_checkpoint_timestamp_seconds` is the age",
-        samples: |numbers, out| {
+    ),
+    gauge(
+        "lapwing_archive_queue_batches",
+        "batches and messages",
+        &[],
+        "batches, and groups of messages, that wait to be encoded; at 4 the archive holds reading up",
+        |numbers, out| out.add(&[], numbers.archive_queue as u64),
+    ),
+    gauge(
+        "lapwing_checkpoint_timestamp_seconds",
+        "seconds since 1970",
+        &[],
+        "when everything read was last at rest; its age is `time()` minus this",
+        |numbers, out| {
             let since = numbers.checkpointed.duration_since(UNIX_EPOCH).unwrap_or_default();
-            out.add_float(&[], since.as_secs_f64());
+            out.line("", &[], &since.as_secs_f64().to_string());
         },
-    },
+    ),
     Metric {
         name: "lapwing_detect_seconds",
         metric_type: MetricType::Summary,
         unit: "seconds",
         labels: &["quantile"],
-        help: "from handing a batch to the detector until its alerts were handed over",
+        help: "from handing a batch to the detector until its alerts were handed over, to files too; since the start or SIGHUP",
         samples: |numbers, out| {
             if let Some(histogram) = &numbers.detect_us {
                 out.add_summary(histogram);
@@ -329,8 +315,9 @@ impl Samples<'_> {
         self.line("", labels, &value.to_string());
     }
 
-    fn add_float(&mut self, labels: &[&str], value: f64) {
-        self.line("", labels, &value.to_string());
+    /// A value of each source.
+    fn add_sources(&mut self, numbers: &Numbers, value: fn(&SourceStats) -> u64) {
+        numbers.sources.iter().for_each(|(id, stats)| self.add(&[id], value(stats)));
     }
 
     fn add_summary(&mut self, histogram: &Histogram<u64>) {
@@ -345,6 +332,8 @@ impl Samples<'_> {
 
     fn line(&mut self, suffix: &str, labels: &[&str], value: &str) {
         let name = self.metric.name;
+        let is_fitting = !suffix.is_empty() || labels.len() == self.metric.labels.len();
+        debug_assert!(is_fitting, "{name}: one value for each label");
         let _ = write!(self.text, "{name}{suffix}");
         for (at, (label, value)) in self.metric.labels.iter().zip(labels).enumerate() {
             let open = if at == 0 { '{' } else { ',' };

@@ -317,7 +317,8 @@ impl Source for FollowSource {
 
     fn stats(&self) -> SourceStats {
         let logs = &self.watch.logs;
-        let is_read = |log: &&FollowedLog| !matches!(log.format, LogFormat::Refused);
+        let is_read =
+            |log: &&FollowedLog| !matches!(log.format, LogFormat::Refused | LogFormat::Undecided);
         let read_files = logs.iter().filter(is_read).flat_map(|log| &log.files);
         SourceStats {
             logs: logs.len() as u64,

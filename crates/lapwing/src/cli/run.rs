@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use lapwing_detector::rule::RuleSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -25,15 +26,22 @@ pub(super) struct RunArgs {
 /// over what has changed in the configuration and the rules, as a restart would.
 pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Outcome> {
     let config = Config::read(&args.config)?;
+    let rules = config.rules.load()?;
     start_log(log_level.unwrap_or(&config.log_level), config.json_log)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime for signals cannot be started")?;
-    let result = runtime.block_on(run_until_stopped(&args.config, config));
+    let result = runtime.block_on(run_until_stopped(&args.config, Settings { config, rules }));
     // The thread of the work is not waited for if it was told to stop at once.
     runtime.shutdown_background();
     result.map(|()| Outcome::Done)
+}
+
+/// What a start, or a SIGHUP, has read.
+struct Settings {
+    config: Config,
+    rules: Arc<RuleSet>,
 }
 
 /// The signals that `run` obeys.
@@ -43,44 +51,42 @@ struct Signals {
     hangup: Signal,
 }
 
-async fn run_until_stopped(path: &Path, config: Config) -> anyhow::Result<()> {
+async fn run_until_stopped(path: &Path, settings: Settings) -> anyhow::Result<()> {
     let mut signals = Signals {
         interrupt: signal(SignalKind::interrupt())?,
         terminate: signal(SignalKind::terminate())?,
         hangup: signal(SignalKind::hangup())?,
     };
     let board = Arc::new(Board::default());
-    if let Some(address) = config.listen {
+    if let Some(address) = settings.config.listen {
         let listener = endpoint::bind(address).await?;
+        info!(address = %listener.local_addr()?, "the endpoint is open");
         tokio::spawn(endpoint::serve(listener, board.clone()));
-        info!(%address, "the endpoint is open");
     }
-    let first = Arc::new(config);
-    let mut config = first.clone();
-    while let Some(next) = follow_with(config, path, &board, &mut signals).await? {
-        let is_same = |next: &Config| {
-            (next.listen, &next.log_level, next.json_log)
-                == (first.listen, &first.log_level, first.json_log)
-        };
-        if !is_same(&next) {
+    let fixed = |c: &Config| (c.listen, c.log_level.clone(), c.json_log);
+    let first = fixed(&settings.config);
+    let mut settings = settings;
+    while let Some(next) = follow_with(settings, path, &board, &mut signals).await? {
+        if fixed(&next.config) != first {
             warn!("http.listen and log.* are those of the start; restart to change them");
         }
-        config = Arc::new(next);
+        settings = next;
     }
     Ok(())
 }
 
 /// Follows with one configuration until a signal comes; gives the next one if it was SIGHUP.
 async fn follow_with(
-    config: Arc<Config>,
+    settings: Settings,
     path: &Path,
     board: &Arc<Board>,
     signals: &mut Signals,
-) -> anyhow::Result<Option<Config>> {
-    let rest = Arc::new(AtomicBool::new(false));
-    let (follower, board) = (rest.clone(), board.clone());
-    let mut work =
-        tokio::task::spawn_blocking(move || Follower::follow(&config, &board, &follower));
+) -> anyhow::Result<Option<Settings>> {
+    let must_rest = Arc::new(AtomicBool::new(false));
+    let (told, board) = (must_rest.clone(), board.clone());
+    let mut work = tokio::task::spawn_blocking(move || {
+        Follower::follow(&settings.config, &settings.rules, &board, &told)
+    });
     let mut next = None;
     let mut is_stopping = false;
     loop {
@@ -91,7 +97,7 @@ async fn follow_with(
             }
             _ = signals.hangup.recv(), if !is_stopping => {
                 next = read_again(path).or(next);
-                rest.fetch_or(next.is_some(), Ordering::Relaxed);
+                must_rest.fetch_or(next.is_some(), Ordering::Relaxed);
                 continue;
             }
             _ = signals.interrupt.recv() => {}
@@ -101,25 +107,25 @@ async fn follow_with(
             bail!("stopped at once by a second signal; the last checkpoint still holds");
         }
         (is_stopping, next) = (true, None);
-        rest.store(true, Ordering::Relaxed);
+        must_rest.store(true, Ordering::Relaxed);
         info!("stopping: bringing everything to rest; a second signal stops at once");
     }
 }
 
-/// The configuration as it is now; `None` if it or its rules are wrong.
-fn read_again(path: &Path) -> Option<Config> {
-    let read = || -> anyhow::Result<Config> {
+/// The configuration and its rules as they are now; `None` if something in them is wrong.
+fn read_again(path: &Path) -> Option<Settings> {
+    let read = || -> anyhow::Result<Settings> {
         let config = Config::read(path)?;
-        config.rules.load()?;
-        Ok(config)
+        let rules = config.rules.load()?;
+        Ok(Settings { config, rules })
     };
     match read() {
-        Ok(config) => {
+        Ok(settings) => {
             info!("taking the configuration over: bringing everything to rest first");
-            Some(config)
+            Some(settings)
         }
         Err(wrong) => {
-            error!("the configuration of before goes on, since the new one is wrong: {wrong:#}");
+            error!("the new configuration is not taken over, since it is wrong: {wrong:#}");
             None
         }
     }

@@ -83,8 +83,9 @@ impl Tailed {
     /// A file that has just been seen.
     pub(super) fn new(path: &Path, name: Arc<str>, (log, age): (String, Age)) -> io::Result<Self> {
         let file = File::open(path)?;
+        let metadata = file.metadata()?;
         Ok(Self {
-            id: FileId::of(&file.metadata()?),
+            id: FileId::of(&metadata),
             head: Head::read(&file)?,
             path: path.to_owned(),
             name,
@@ -94,7 +95,7 @@ impl Tailed {
             idle_since: Instant::now(),
             before: None,
             is_finished: false,
-            size_bytes: 0,
+            size_bytes: metadata.len(),
             file: Some(file),
             long_line: None,
         })
@@ -140,7 +141,11 @@ impl Tailed {
     pub(super) fn look(&mut self) -> Result<Look, SourceError> {
         let size = match self.size() {
             Ok(Some(size)) => size,
-            Ok(None) => return Ok(Look::Same),
+            Ok(None) => {
+                // Closed and gone: there is nothing left to read.
+                self.size_bytes = self.at.offset_bytes;
+                return Ok(Look::Same);
+            }
             Err(error) => return Err(SourceError::read(&self.path, error)),
         };
         self.size_bytes = size;
