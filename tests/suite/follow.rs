@@ -10,7 +10,7 @@ use parquet_rows::{ids_in_archive, statuses_in_archive};
 
 use crate::running::{Running, append, line, prepare, said, wait, wait_for};
 
-mod parquet_rows {
+pub(crate) mod parquet_rows {
     //! Reads an archive the way the program does.
 
     use super::*;
@@ -19,7 +19,7 @@ mod parquet_rows {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     /// The statuses of all archived alert messages.
-    pub(super) fn statuses_in_archive(archive: &Path) -> Vec<String> {
+    pub(crate) fn statuses_in_archive(archive: &Path) -> Vec<String> {
         let mut statuses = Vec::new();
         for (name, bytes) in crate::program::files(&archive.join("alerts")) {
             assert!(name.extension().is_some_and(|e| e == "parquet"), "{}", name.display());
@@ -35,7 +35,7 @@ mod parquet_rows {
     }
 
     /// The ids of all archived events, in the order of their offsets.
-    pub(super) fn ids_in_archive(archive: &Path) -> Vec<String> {
+    pub(crate) fn ids_in_archive(archive: &Path) -> Vec<String> {
         let mut ids = Vec::new();
         let mut offsets: Vec<i64> = Vec::new();
         let options = lapwing_ingest::ArchiveOptions::default();

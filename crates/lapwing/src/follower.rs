@@ -199,6 +199,9 @@ fn open(
         options.first_offset = meet_archive(archive, &source.id, cursor)?;
     }
     let opened = FollowSource::open(&source.include, options, cursor)?;
+    // A checkpoint that was found holds until there are new records: what a changed rule has resolved is
+    // archived with them, and would be lost if its state were saved before.
+    let saved_records = checkpoint.is_some().then_some(0);
     if let Some(checkpoint) = checkpoint.filter(|c| !c.state.is_empty()) {
         let partition = opened.partition().clone();
         let rules = pipeline.rules().clone();
@@ -212,7 +215,7 @@ fn open(
         pipeline.adopt(&partition, detector, messages)?;
         info!(source = source.id, next_offset = checkpoint.cursor.next_offset, "resumed");
     }
-    Ok(Followed { id: source.id.clone(), source: opened, saved_records: None })
+    Ok(Followed { id: source.id.clone(), source: opened, saved_records })
 }
 
 /// Makes the archive of a source agree with its checkpoint, which is the commit: what was archived after
