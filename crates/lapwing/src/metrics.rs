@@ -14,6 +14,7 @@ use lapwing_ingest::SourceStats;
 use lapwing_sink::ArchiveReport;
 
 use crate::report::Report;
+use MetricType::{Counter, Gauge, Summary};
 
 /// The numbers of a running program at one moment.
 #[derive(Debug)]
@@ -121,68 +122,65 @@ pub struct Metric {
     samples: fn(&Numbers, &mut Samples<'_>),
 }
 
-const fn counter(
+const fn metric(
     name: &'static str,
+    metric_type: MetricType,
     unit: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
     samples: fn(&Numbers, &mut Samples<'_>),
 ) -> Metric {
-    Metric { name, metric_type: MetricType::Counter, unit, labels, help, samples }
-}
-
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-    samples: fn(&Numbers, &mut Samples<'_>),
-) -> Metric {
-    Metric { name, metric_type: MetricType::Gauge, unit, labels, help, samples }
+    Metric { name, metric_type, unit, labels, help, samples }
 }
 
 /// Every metric, in the order of the page.
 pub static METRICS: &[Metric] = &[
-    gauge("lapwing_build_info", "1", &["version"], "the version that runs", |_, out| {
+    metric("lapwing_build_info", Gauge, "1", &["version"], "the version that runs", |_, out| {
         out.add(&[env!("CARGO_PKG_VERSION")], 1);
     }),
-    counter(
+    metric(
         "lapwing_records_total",
+        Counter,
         "records",
         &["source"],
         "records read, events and rejected ones",
         |numbers, out| out.add_sources(numbers, |source| source.records),
     ),
-    counter(
+    metric(
         "lapwing_read_bytes_total",
+        Counter,
         "bytes",
         &["source"],
         "bytes of the lines read, before rejection; of a line that is too long what was kept",
         |numbers, out| out.add_sources(numbers, |source| source.bytes_read),
     ),
-    gauge(
+    metric(
         "lapwing_unread_bytes",
+        Gauge,
         "bytes",
         &["source"],
         "bytes of followed logs, as of the last look at each, that have not become records yet; an unfinished line is among them",
         |numbers, out| out.add_sources(numbers, |source| source.unread_bytes),
     ),
-    gauge(
+    metric(
         "lapwing_followed_logs",
+        Gauge,
         "logs",
         &["source"],
         "logs that are followed, those refused among them",
         |numbers, out| out.add_sources(numbers, |source| source.logs),
     ),
-    gauge(
+    metric(
         "lapwing_refused_logs",
+        Gauge,
         "logs",
         &["source"],
         "logs that are not read, since no format recognises them",
         |numbers, out| out.add_sources(numbers, |source| source.refused.len() as u64),
     ),
-    counter(
+    metric(
         "lapwing_events_total",
+        Counter,
         "events",
         &["kind", "outcome"],
         "events by kind and outcome; the outcome is empty where an event has none",
@@ -190,29 +188,33 @@ pub static METRICS: &[Metric] = &[
             numbers.kinds.iter().for_each(|(kind, outcome, n)| out.add(&[kind, outcome], *n));
         },
     ),
-    counter(
+    metric(
         "lapwing_rejected_records_total",
+        Counter,
         "records",
         &["reason"],
         "records that are not events, by reason",
         |numbers, out| numbers.rejected.iter().for_each(|(why, n)| out.add(&[why], *n)),
     ),
-    counter(
+    metric(
         "lapwing_late_events_total",
+        Counter,
         "events",
         &[],
         "events that came too late for at least one rule",
         |numbers, out| out.add(&[], numbers.late),
     ),
-    counter(
+    metric(
         "lapwing_clamped_events_total",
+        Counter,
         "events",
         &[],
         "events whose time was ahead of log time by more than `ingest.max_future_skew`",
         |numbers, out| out.add(&[], numbers.clamped),
     ),
-    counter(
+    metric(
         "lapwing_alert_messages_total",
+        Counter,
         "messages",
         &["rule", "level", "status"],
         "alert messages by rule, level, and status: opened, updated, resolved",
@@ -222,32 +224,36 @@ pub static METRICS: &[Metric] = &[
             }
         },
     ),
-    gauge("lapwing_open_alerts", "alerts", &[], "alerts that are open", |numbers, out| {
+    metric("lapwing_open_alerts", Gauge, "alerts", &[], "alerts that are open", |numbers, out| {
         out.add(&[], numbers.open_alerts as u64);
     }),
-    gauge(
+    metric(
         "lapwing_group_keys",
+        Gauge,
         "keys",
         &[],
         "group keys that are remembered, over all rules and partitions",
         |numbers, out| out.add(&[], numbers.keys as u64),
     ),
-    counter(
+    metric(
         "lapwing_archived_files_total",
+        Counter,
         "files",
         &[],
         "Parquet files created in finished epochs, of all three tables",
         |numbers, out| out.add(&[], numbers.archived.files_written),
     ),
-    counter(
+    metric(
         "lapwing_archived_bytes_total",
+        Counter,
         "bytes",
         &[],
         "bytes of these files",
         |numbers, out| out.add(&[], numbers.archived.bytes_written),
     ),
-    counter(
+    metric(
         "lapwing_archived_rows_total",
+        Counter,
         "rows",
         &["table"],
         "rows of these files",
@@ -258,15 +264,17 @@ pub static METRICS: &[Metric] = &[
             out.add(&["alerts"], archived.alerts_written);
         },
     ),
-    gauge(
+    metric(
         "lapwing_archive_queue_batches",
+        Gauge,
         "batches and messages",
         &[],
         "batches, and groups of messages, that wait to be encoded; at 4 the archive holds reading up",
         |numbers, out| out.add(&[], numbers.archive_queue as u64),
     ),
-    gauge(
+    metric(
         "lapwing_checkpoint_timestamp_seconds",
+        Gauge,
         "seconds since 1970",
         &[],
         "when everything read was last at rest; its age is `time()` minus this",
@@ -275,18 +283,18 @@ pub static METRICS: &[Metric] = &[
             out.line("", &[], &since.as_secs_f64().to_string());
         },
     ),
-    Metric {
-        name: "lapwing_detect_seconds",
-        metric_type: MetricType::Summary,
-        unit: "seconds",
-        labels: &["quantile"],
-        help: "from handing a batch to the detector until its alerts were handed over, to files too; since the start or SIGHUP",
-        samples: |numbers, out| {
+    metric(
+        "lapwing_detect_seconds",
+        Summary,
+        "seconds",
+        &["quantile"],
+        "from handing a batch to the detector until its alerts were handed over, to files too; since the start or SIGHUP",
+        |numbers, out| {
             if let Some(histogram) = &numbers.detect_us {
                 out.add_summary(histogram);
             }
         },
-    },
+    ),
 ];
 
 /// The quantiles of a summary.
