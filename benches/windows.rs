@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use lapwing_detector::rule::{RuleSet, RuleSource, load_rules};
 use lapwing_detector::{Detector, Limits};
-use lapwing_event::{Batch, Event, EventColumns, FieldId, LogTimeOrigin, Partition};
+use lapwing_event::{Batch, Event, EventColumns, FieldId, LogTimeOrigin, Partition, Split};
 
 const SECOND: i64 = 1_000_000;
 /// 2026-11-22T00:00:00Z.
@@ -117,6 +117,7 @@ fn partition() -> Arc<Partition> {
         source_id: "bench".into(),
         name: "0".into(),
         log_time_origin: LogTimeOrigin::Observed,
+        split: Split::Whole,
     })
 }
 

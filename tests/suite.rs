@@ -2,18 +2,27 @@
 
 #[path = "suite/bad_input.rs"]
 mod bad_input;
+#[cfg(feature = "kafka")]
+#[path = "suite/broker.rs"]
+mod broker;
 #[path = "suite/cases.rs"]
 mod cases;
 #[path = "suite/endpoint.rs"]
 mod endpoint;
 #[path = "suite/follow.rs"]
 mod follow;
+#[cfg(feature = "kafka")]
+#[path = "suite/kafka.rs"]
+mod kafka;
 #[path = "suite/laws.rs"]
 mod laws;
 #[path = "suite/openclaw.rs"]
 mod openclaw;
 #[path = "suite/program.rs"]
 mod program;
+#[cfg(feature = "kafka")]
+#[path = "suite/raw_record.rs"]
+mod raw_record;
 #[path = "suite/reload.rs"]
 mod reload;
 #[path = "suite/running.rs"]

@@ -147,7 +147,10 @@ impl Episode {
             latest: nowhere,
             samples: Vec::new(),
             facts: Facts::default(),
-            incomplete: Vec::new(),
+            incomplete: match partition.split.keeps_together(&rule.group_by) {
+                true => Vec::new(),
+                false => vec![Incomplete::Partition],
+            },
         }
     }
 

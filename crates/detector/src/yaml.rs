@@ -142,6 +142,19 @@ impl Node {
         }
     }
 
+    /// Text, or a number or a truth value as the text that stands for it.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn scalar_text(&self) -> Result<String, YamlError> {
+        match &self.data {
+            Data::Text(text) => Ok(text.to_string()),
+            Data::Int(n) => Ok(n.to_string()),
+            Data::Bool(b) => Ok(b.to_string()),
+            _ => Err(self.expected("text or a number")),
+        }
+    }
+
     /// Its whole number.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use lapwing_detector::{Detector, Limits};
 use lapwing_event::time::{MINUTE, SECOND, format_time, parse_time};
 use lapwing_event::{
     Alert, Batch, Event, EventColumns, FieldId, Incomplete, LogTimeOrigin, Message, Partition,
-    Status,
+    Split, Status,
 };
 
 const RULE: &str = "
@@ -83,6 +83,7 @@ impl Flood {
             source_id: "gw1".into(),
             name: "0".into(),
             log_time_origin: LogTimeOrigin::Observed,
+            split: Split::Whole,
         });
         let limits = Limits { keys: most_keys, ..Limits::default() };
         Self {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::fixed::Fixed;
-use crate::time::format_time;
+use crate::time::{format_time, parse_time};
 
 /// How serious an alert is, as in the Sigma specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,6 +118,43 @@ impl Serialize for AlertKey {
     }
 }
 
+impl<'de> Deserialize<'de> for AlertKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(KeyVisitor)
+    }
+}
+
+/// Reads the fields of a key in the order in which they stand.
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = AlertKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fields of a group key")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<AlertKey, M::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Field {
+            Null(()),
+            Int(i64),
+            Text(Box<str>),
+        }
+        let mut fields = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, Field>()? {
+            let value = match value {
+                Field::Null(()) => KeyValue::Null,
+                Field::Int(n) => KeyValue::Int(n),
+                Field::Text(text) => KeyValue::Text(text),
+            };
+            fields.push((name.into(), value));
+        }
+        Ok(AlertKey(fields))
+    }
+}
+
 impl fmt::Display for AlertKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (name, value)) in self.0.iter().enumerate() {
@@ -128,7 +166,7 @@ impl fmt::Display for AlertKey {
 }
 
 /// The rule that raised an alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertRule {
     /// The rule's id, a UUID as in Sigma.
     pub id: Arc<str>,
@@ -137,7 +175,7 @@ pub struct AlertRule {
 }
 
 /// Where one event of an alert stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Offset in the partition, from 0.
     pub offset: i64,
@@ -146,14 +184,14 @@ pub struct Evidence {
     /// The line there, from 1.
     pub line: Option<i64>,
     /// Its event time.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub time: i64,
     /// Its reason code.
     pub reason: Option<Arc<str>>,
 }
 
 /// Events of an alert: the first and the latest by event time, and up to five samples.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceSet {
     /// The first by (event time, offset).
     pub first: Evidence,
@@ -167,13 +205,13 @@ pub struct EvidenceSet {
 pub const MAX_SAMPLES: usize = 5;
 
 /// The stretch of event time that the holding windows of an alert cover: start < t ≤ end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// The start of the first holding window, exclusive.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub start: i64,
     /// The end of the last holding window, inclusive.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub end: i64,
 }
 
@@ -189,11 +227,14 @@ pub enum Incomplete {
     Values,
     /// More alerts were open than may be.
     OpenAlerts,
+    /// Events of the key may lie in other partitions, which are counted by themselves.
+    Partition,
 }
 
 impl Incomplete {
     /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Evicted, Self::Entries, Self::Values, Self::OpenAlerts];
+    pub const ALL: [Self; 5] =
+        [Self::Evicted, Self::Entries, Self::Values, Self::OpenAlerts, Self::Partition];
 
     /// The word for it.
     pub fn word(self) -> &'static str {
@@ -202,6 +243,7 @@ impl Incomplete {
             Self::Entries => "entries",
             Self::Values => "values",
             Self::OpenAlerts => "open_alerts",
+            Self::Partition => "partition",
         }
     }
 }
@@ -236,7 +278,7 @@ impl ResolvedBecause {
 }
 
 /// The state of an alert at one opening, update or resolution. All times are event times.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// The alert's id: the same history gives the same id.
     pub id: Arc<str>,
@@ -270,13 +312,13 @@ pub struct Alert {
     /// What the holding windows cover; for an alert about absence, the stretch without events.
     pub window: Window,
     /// The end of the earliest window that held when it opened.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub opened_at: i64,
     /// The time of the latest event counted.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub last_at: i64,
     /// When it was resolved, on the clock of its key.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub resolved_at: Option<i64>,
     /// Why it was resolved.
     pub resolved_because: Option<ResolvedBecause>,
@@ -291,7 +333,7 @@ pub struct Alert {
 }
 
 /// An alert to be handed over, with the log time at which it was raised.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The alert.
     pub alert: Alert,
@@ -335,14 +377,38 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn rfc3339<S: Serializer>(us: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format_time(*us))
+/// Times in RFC 3339, as the alert shows them.
+mod rfc3339 {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(us: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format_time(*us))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        parse_time(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is no time")))
+    }
 }
 
-fn rfc3339_or_null<S: Serializer>(us: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match us {
-        Some(us) => rfc3339(us, serializer),
-        None => serializer.serialize_none(),
+/// The same, or null.
+mod rfc3339_or_null {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        us: &Option<i64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match us {
+            Some(us) => rfc3339::serialize(us, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+        #[derive(Deserialize)]
+        struct Time(#[serde(with = "rfc3339")] i64);
+        Ok(Option::<Time>::deserialize(from)?.map(|time| time.0))
     }
 }
 

@@ -35,6 +35,9 @@ pub const META_DIGEST: &str = "lapwing.records_digest";
 pub const META_RECORDS: &str = "lapwing.records";
 /// Key of the file metadata that says where log time comes from.
 pub const META_LOG_TIME: &str = "lapwing.log_time_origin";
+/// Key of the file metadata that names the fields by which the records of the source are spread over
+/// partitions, joined by commas; it is missing where one partition has all records.
+pub const META_PARTITIONED_BY: &str = "lapwing.partitioned_by";
 /// Key of the file metadata that holds the version of this layout.
 pub const META_VERSION: &str = "lapwing.archive_version";
 /// The version of this layout.
@@ -85,11 +88,27 @@ impl ArchiveFile {
     }
 }
 
-/// Whether a text can be a source id or a partition name: it becomes part of a path that query
-/// engines read, so only letters, digits, `.`, `_` and `-`, not first a dot, at most 64.
+/// The longest source id, bytes.
+pub const MAX_SOURCE_ID_BYTES: usize = 64;
+/// The longest name of a partition, bytes: with two offsets and the endings that files get on their
+/// way, 255 bytes of a file name are not exceeded.
+pub const MAX_PARTITION_NAME_BYTES: usize = 150;
+
+/// Whether a text can be a source id: it becomes part of a path that query engines read, so only
+/// letters, digits, `.`, `_` and `-`, not first a dot, at most [`MAX_SOURCE_ID_BYTES`].
 pub fn is_path_name(text: &str) -> bool {
+    is_plain(text, MAX_SOURCE_ID_BYTES)
+}
+
+/// Whether a text can be the name of a partition: as a source id, but of
+/// [`MAX_PARTITION_NAME_BYTES`].
+pub fn is_partition_name(text: &str) -> bool {
+    is_plain(text, MAX_PARTITION_NAME_BYTES)
+}
+
+fn is_plain(text: &str, max_bytes: usize) -> bool {
     !text.is_empty()
-        && text.len() <= 64
+        && text.len() <= max_bytes
         && !text.starts_with('.')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

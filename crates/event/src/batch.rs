@@ -42,6 +42,43 @@ impl LogTimeOrigin {
     }
 }
 
+/// How the records of a source are spread over its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// They are not: one partition has all of them.
+    Whole,
+    /// Records with equal values of these fields are in one partition; without fields, nobody knows.
+    By(Arc<[FieldId]>),
+}
+
+impl Split {
+    /// Whether all records of a group are in one partition.
+    pub fn keeps_together(&self, group_by: &[FieldId]) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::By(fields) => !fields.is_empty() && fields.iter().all(|f| group_by.contains(f)),
+        }
+    }
+
+    /// The names of the fields, as archive files keep them; `None` for a whole source.
+    pub fn to_text(&self) -> Option<String> {
+        match self {
+            Self::Whole => None,
+            Self::By(fields) => {
+                let names: Vec<&str> = fields.iter().map(|field| field.spec().name).collect();
+                Some(names.join(","))
+            }
+        }
+    }
+
+    /// The counterpart of [`to_text`](Self::to_text); `None` if a field is not known.
+    pub fn from_text(text: Option<&str>) -> Option<Self> {
+        let Some(text) = text else { return Some(Self::Whole) };
+        let names = text.split(',').filter(|name| !name.is_empty());
+        Some(Self::By(names.map(FieldId::by_name).collect::<Option<_>>()?))
+    }
+}
+
 /// One ordered log of one source: the unit of order, state and ownership.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Partition {
@@ -51,6 +88,8 @@ pub struct Partition {
     pub name: Arc<str>,
     /// Where its log time comes from.
     pub log_time_origin: LogTimeOrigin,
+    /// Which records of the source it has.
+    pub split: Split,
 }
 
 /// Records of one partition in order: events as columns, rejected records as rows.

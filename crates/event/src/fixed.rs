@@ -3,10 +3,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number in steps of 1e-9.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fixed(
     /// The number times 10^9.
     pub i128,
@@ -78,6 +79,42 @@ impl Serialize for Fixed {
             Some(whole) => serializer.serialize_i64(whole),
             None => serializer.serialize_f64(self.to_f64()),
         }
+    }
+}
+
+/// The counterpart of [`Serialize`].
+impl<'de> Deserialize<'de> for Fixed {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match from.is_human_readable() {
+            true => from.deserialize_any(NumberVisitor),
+            false => from.deserialize_newtype_struct("Fixed", NumberVisitor),
+        }
+    }
+}
+
+struct NumberVisitor;
+
+impl<'de> Visitor<'de> for NumberVisitor {
+    type Value = Fixed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<Fixed, D::Error> {
+        i128::deserialize(from).map(Fixed)
+    }
+
+    fn visit_i64<E: de::Error>(self, whole: i64) -> Result<Fixed, E> {
+        Ok(Fixed::from(whole))
+    }
+
+    fn visit_u64<E: de::Error>(self, whole: u64) -> Result<Fixed, E> {
+        Ok(Fixed(i128::from(whole) * ONE))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Fixed, E> {
+        Fixed::from_f64(number).ok_or_else(|| E::custom(format!("{number} is out of range")))
     }
 }
 

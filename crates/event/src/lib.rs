@@ -18,7 +18,7 @@ pub use alert::{
     Alert, AlertKey, AlertRule, Evidence, EvidenceSet, Incomplete, KeyValue, Level, MAX_SAMPLES,
     Message, ResolvedBecause, Status, Window, alert_id, hex,
 };
-pub use batch::{Batch, LogTimeOrigin, Partition};
+pub use batch::{Batch, LogTimeOrigin, Partition, Split};
 pub use columns::{EventArrays, EventColumns};
 pub use event::Event;
 pub use field::{

@@ -38,11 +38,15 @@ pub enum RejectReason {
     WrongFormat,
     /// Compressed data that cannot be read on; one record stands for the rest of the file.
     Undecodable,
+    /// A Kafka record without a value.
+    NoValue,
+    /// Records that were gone before they could be read; one record stands for all of them.
+    Lost,
 }
 
 impl RejectReason {
     /// All of them, in the order of the reports.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NotJson,
         Self::Cut,
         Self::NotAnObject,
@@ -56,6 +60,8 @@ impl RejectReason {
         Self::NoKind,
         Self::WrongFormat,
         Self::Undecodable,
+        Self::NoValue,
+        Self::Lost,
     ];
 
     /// The name in the archive and in reports.
@@ -74,6 +80,8 @@ impl RejectReason {
             Self::NoKind => "no_kind",
             Self::WrongFormat => "wrong_format",
             Self::Undecodable => "undecodable",
+            Self::NoValue => "no_value",
+            Self::Lost => "lost",
         }
     }
 

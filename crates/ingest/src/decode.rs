@@ -9,11 +9,14 @@ use lapwing_event::{
 use memchr::{memchr, memrchr};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::format::Format;
+use crate::format::{Format, recognise_format};
 use crate::json::Json;
 
 /// The longest record by default, 1 MiB: far above the longest audit record seen (some 60 KiB).
 pub const DEFAULT_MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// The format of records as long as none is known.
+const UNKNOWN_FORMAT: &str = "unknown";
 
 /// The byte order mark that some editors write at the start of UTF-8 files.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -78,6 +81,78 @@ pub struct RawChunk {
     pub format: &'static dyn Format,
 }
 
+/// Records that stand by themselves, as a message broker hands them out.
+#[derive(Debug, Default)]
+pub struct RawBatch {
+    /// Their values, one after the other.
+    pub bytes: Vec<u8>,
+    /// What is known of each, by ascending offset.
+    pub records: Vec<RawRecord>,
+}
+
+/// One record of a raw batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawRecord {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// Its timestamp there.
+    pub timestamp: Timestamp,
+    /// Its value, as a range of the bytes of its batch; `None` if it has none.
+    pub value: Option<(u32, u32)>,
+}
+
+/// When a record was written, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timestamp {
+    /// As the broker says, who appended it.
+    Appended(i64),
+    /// As the producer says.
+    Created(i64),
+    /// Nobody says.
+    Unknown,
+}
+
+impl RawBatch {
+    /// Appends a record; its bytes count towards the 4 GiB that a batch may have at most.
+    pub fn push(&mut self, offset: i64, timestamp: Timestamp, value: Option<&[u8]>) {
+        let value = value.map(|value| {
+            let start = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(value);
+            (start, self.bytes.len() as u32)
+        });
+        self.records.push(RawRecord { offset, timestamp, value });
+    }
+
+    /// Appends the records of a later batch.
+    pub fn append(&mut self, later: &Self) {
+        let base = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(&later.bytes);
+        self.records.extend(later.records.iter().map(|record| RawRecord {
+            value: record.value.map(|(start, end)| (start + base, end + base)),
+            ..*record
+        }));
+    }
+
+    /// The value of a record.
+    pub fn value(&self, record: &RawRecord) -> Option<&[u8]> {
+        record.value.map(|(start, end)| &self.bytes[start as usize..end as usize])
+    }
+}
+
+/// Where the records of a chunk stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Places {
+    /// In the lines of a file, from 1; their offsets are counted later.
+    Lines {
+        /// The name of the file in records.
+        file: Arc<str>,
+        /// The line of each record.
+        lines: Vec<i64>,
+    },
+    /// At these offsets of their partition.
+    Offsets(Vec<i64>),
+}
+
 /// The records of a raw chunk. A record is a line that is not blank; records count from 0.
 #[derive(Debug)]
 pub struct DecodedChunk {
@@ -87,12 +162,10 @@ pub struct DecodedChunk {
     pub record_of_event: Vec<u32>,
     /// The rejected records with their index, ascending.
     pub rejected: Vec<(u32, RejectedRecord)>,
-    /// The line of each record, from 1.
-    pub lines: Vec<i64>,
+    /// Where each record stands.
+    pub places: Places,
     /// The digest of the bytes of each record.
     pub digests: Vec<u64>,
-    /// The name of the file in records.
-    pub file: Arc<str>,
     /// Lines of white space alone; they are no records.
     pub blank_lines: u64,
     /// The name of the format.
@@ -102,7 +175,7 @@ pub struct DecodedChunk {
 impl DecodedChunk {
     /// The number of records.
     pub fn records(&self) -> usize {
-        self.lines.len()
+        self.digests.len()
     }
 }
 
@@ -137,11 +210,65 @@ impl Decoder {
             events: self.columns.finish(),
             record_of_event: records.of_event,
             rejected: records.rejected,
-            lines: records.lines,
+            places: Places::Lines { file: raw.file.clone(), lines: records.numbers },
             digests: records.digests,
-            file: raw.file.clone(),
             blank_lines: records.blank_lines,
             format: raw.format.info().name,
+        }
+    }
+
+    /// Decodes every record of a batch. As long as no format is given, the first record that looks
+    /// like one decides; what comes before it is rejected.
+    pub fn decode_batch(
+        &mut self,
+        raw: &RawBatch,
+        format: &mut Option<&'static dyn Format>,
+    ) -> DecodedChunk {
+        let mut records = Records::default();
+        for record in &raw.records {
+            let number = record.offset;
+            let Some(value) = raw.value(record) else {
+                let reject = Reject::new(RejectReason::NoValue, "a record without a value");
+                records.reject(number, xxh3_64(&[]), reject, &[]);
+                continue;
+            };
+            if format.is_none() && value.len() <= self.options.max_record_bytes {
+                *format = recognise_format(&[value], &mut self.json);
+            }
+            self.decode_value(value, *format, number, &mut records);
+        }
+        DecodedChunk {
+            events: self.columns.finish(),
+            record_of_event: records.of_event,
+            rejected: records.rejected,
+            places: Places::Offsets(records.numbers),
+            digests: records.digests,
+            blank_lines: 0,
+            format: format.map_or(UNKNOWN_FORMAT, |format| format.info().name),
+        }
+    }
+
+    fn decode_value(
+        &mut self,
+        value: &[u8],
+        format: Option<&'static dyn Format>,
+        number: i64,
+        records: &mut Records,
+    ) {
+        if value.len() > self.options.max_record_bytes {
+            self.reject_long(value, value.len() as u64, number, records);
+            return;
+        }
+        let decoded = match format {
+            Some(format) => self.decode_record(format, value),
+            None => Err(Reject::new(
+                RejectReason::WrongFormat,
+                "no record so far is in a format that is known; name the format of the source",
+            )),
+        };
+        match decoded {
+            Ok(()) => records.event(number, xxh3_64(value)),
+            Err(reject) => records.reject(number, xxh3_64(value), reject, value),
         }
     }
 
@@ -215,29 +342,30 @@ impl Decoder {
 struct Records {
     of_event: Vec<u32>,
     rejected: Vec<(u32, RejectedRecord)>,
-    lines: Vec<i64>,
+    /// The line of each record, or its offset.
+    numbers: Vec<i64>,
     digests: Vec<u64>,
     blank_lines: u64,
 }
 
 impl Records {
-    fn push(&mut self, line: i64, digest: u64) {
-        self.lines.push(line);
+    fn push(&mut self, number: i64, digest: u64) {
+        self.numbers.push(number);
         self.digests.push(digest);
     }
 
-    fn event(&mut self, line: i64, digest: u64) {
-        self.of_event.push(self.lines.len() as u32);
-        self.push(line, digest);
+    fn event(&mut self, number: i64, digest: u64) {
+        self.of_event.push(self.numbers.len() as u32);
+        self.push(number, digest);
     }
 
-    fn reject(&mut self, line: i64, digest: u64, reject: Reject, record: &[u8]) {
-        self.push(line, digest);
+    fn reject(&mut self, number: i64, digest: u64, reject: Reject, record: &[u8]) {
+        self.push(number, digest);
         self.push_rejected(RejectedRecord::new(reject, record, record.len() as u64));
     }
 
     fn push_rejected(&mut self, record: RejectedRecord) {
-        self.rejected.push((self.lines.len() as u32 - 1, record));
+        self.rejected.push((self.numbers.len() as u32 - 1, record));
     }
 }
 
@@ -305,7 +433,8 @@ mod tests {
         let text = format!("\u{feff}{}\r\n\r\n \t\n{}", event("a"), event("b"));
         let chunk = decode(text.as_bytes(), Tail::EndOfFile, DecodeOptions::default());
         assert_eq!((chunk.records(), chunk.events.rows, chunk.blank_lines), (2, 2, 2));
-        assert_eq!(chunk.lines, [1, 4]);
+        let lines = vec![1, 4];
+        assert_eq!(chunk.places, Places::Lines { file: "x.log".into(), lines });
         assert_eq!(chunk.digests[0], xxh3_64(event("a").as_bytes()));
     }
 

@@ -5,6 +5,7 @@ mod archive;
 mod assemble;
 mod discover;
 mod follow;
+pub mod kafka;
 mod lines;
 mod log_stream;
 mod log_time;
@@ -90,6 +91,23 @@ pub struct SourceStats {
 }
 
 impl SourceStats {
+    /// Adds what another source has read.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes_read += other.bytes_read;
+        self.unread_bytes += other.unread_bytes;
+        self.records += other.records;
+        self.rejected += other.rejected;
+        self.outside += other.outside;
+        self.blank_lines += other.blank_lines;
+        self.logs += other.logs;
+        self.files += other.files;
+        self.truncations += other.truncations;
+        self.refused.extend(other.refused.iter().cloned());
+        for (format, records) in &other.formats {
+            self.count_format(format, *records);
+        }
+    }
+
     /// Counts records of a format.
     fn count_format(&mut self, format: &'static str, records: u64) {
         match self.formats.iter_mut().find(|(name, _)| *name == format) {

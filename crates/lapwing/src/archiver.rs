@@ -1,4 +1,5 @@
-//! The archive in a thread of its own: encoding runs beside reading and detecting.
+//! The sinks of a replay: alerts as they come, and the archive in a thread of its own, so that encoding runs
+//! beside reading and detecting.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -10,18 +11,60 @@ use lapwing_sink::{Archive, ArchiveError, ArchiveOptions, ArchiveReport, Sink, S
 /// Batches that wait for the archive: enough to keep both sides busy, few enough for memory.
 const QUEUE: usize = 4;
 
-/// An archive that is written in the background.
-pub(crate) struct Archiver {
-    queue: Option<Sender<Work>>,
-    thread: Option<JoinHandle<Result<Option<Closed>, SinkError>>>,
+/// What a replay writes.
+pub(crate) struct ReplaySinks {
+    alerts: Vec<Box<dyn Sink>>,
+    archive: Option<Archiver>,
+    archived: Option<ArchiveReport>,
 }
 
-/// What a closed archive leaves.
-pub(crate) struct Closed {
-    /// What was done.
-    pub(crate) report: ArchiveReport,
-    /// Messages that wait for the next records of their partition.
-    pub(crate) unwritten: Vec<Message>,
+impl ReplaySinks {
+    /// Alerts go to these, and everything to an archive if there is one.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or listed.
+    pub(crate) fn new(
+        alerts: Vec<Box<dyn Sink>>,
+        archive: Option<&Path>,
+    ) -> Result<Self, ArchiveError> {
+        let archive = archive.map(Archiver::start).transpose()?;
+        Ok(Self { alerts, archive, archived: None })
+    }
+
+    /// What was archived; `None` without an archive.
+    pub(crate) fn archived(&self) -> Option<ArchiveReport> {
+        self.archived
+    }
+}
+
+impl Sink for ReplaySinks {
+    fn write_batch(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        match &mut self.archive {
+            Some(archive) => archive.send(Work::Batch(batch.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn write_messages(&mut self, messages: &[Message]) -> Result<(), SinkError> {
+        for sink in &mut self.alerts {
+            sink.write_messages(messages)?;
+        }
+        match &mut self.archive {
+            Some(archive) => archive.send(Work::Messages(messages.to_vec())),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.archived = self.archive.take().map(Archiver::finish).transpose()?;
+        self.alerts.iter_mut().try_for_each(|sink| sink.finish())
+    }
+}
+
+/// An archive that is written in the background.
+struct Archiver {
+    queue: Option<Sender<Work>>,
+    thread: Option<JoinHandle<Result<Option<ArchiveReport>, SinkError>>>,
 }
 
 enum Work {
@@ -33,7 +76,7 @@ enum Work {
 
 impl Archiver {
     /// Opens the archive and starts its thread.
-    pub(crate) fn start(path: &Path) -> Result<Self, ArchiveError> {
+    fn start(path: &Path) -> Result<Self, ArchiveError> {
         let mut archive = Archive::open(path, ArchiveOptions::default())?;
         let (queue, work) = bounded::<Work>(QUEUE);
         let thread = std::thread::spawn(move || {
@@ -43,8 +86,7 @@ impl Archiver {
                     Work::Messages(messages) => archive.write_messages(&messages)?,
                     Work::Finish => {
                         archive.finish()?;
-                        let report = *archive.report();
-                        return Ok(Some(Closed { report, unwritten: archive.unwritten() }));
+                        return Ok(Some(*archive.report()));
                     }
                 }
             }
@@ -53,56 +95,26 @@ impl Archiver {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Hands a batch over.
-    ///
-    /// # Errors
-    /// What stopped the archive.
-    pub(crate) fn write_batch(&mut self, batch: Batch) -> anyhow::Result<()> {
-        self.send(Work::Batch(batch))
-    }
-
-    /// Hands messages over.
-    ///
-    /// # Errors
-    /// What stopped the archive.
-    pub(crate) fn write_messages(&mut self, messages: &[Message]) -> anyhow::Result<()> {
-        self.send(Work::Messages(messages.to_vec()))
-    }
-
-    /// Batches and messages that wait to be encoded.
-    pub(crate) fn waiting(&self) -> usize {
-        self.queue.as_ref().map_or(0, Sender::len)
-    }
-
-    fn send(&mut self, work: Work) -> anyhow::Result<()> {
+    fn send(&mut self, work: Work) -> Result<(), SinkError> {
         let is_gone = self.queue.as_ref().is_none_or(|queue| queue.send(work).is_err());
         if is_gone {
             // The thread has ended before its input: it has something to say.
             self.join()?;
-            anyhow::bail!("the archive's thread ended early");
         }
         Ok(())
     }
 
     /// Brings everything to rest.
-    ///
-    /// # Errors
-    /// What stopped the archive.
-    pub(crate) fn finish(mut self) -> anyhow::Result<Closed> {
+    fn finish(mut self) -> Result<ArchiveReport, SinkError> {
         self.send(Work::Finish)?;
-        match self.join()? {
-            Some(closed) => Ok(closed),
-            None => anyhow::bail!("the archive's thread ended without finishing"),
-        }
+        Ok(self.join()?.unwrap_or_default())
     }
 
-    fn join(&mut self) -> anyhow::Result<Option<Closed>> {
+    fn join(&mut self) -> Result<Option<ArchiveReport>, SinkError> {
         self.queue = None;
-        let Some(thread) = self.thread.take() else {
-            anyhow::bail!("the archive has failed before");
-        };
+        let Some(thread) = self.thread.take() else { return Ok(None) };
         match thread.join() {
-            Ok(result) => Ok(result?),
+            Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }

@@ -5,18 +5,21 @@ mod keys;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use lapwing_detector::Limits;
 use lapwing_detector::yaml::{Node, YamlError, read_documents};
+use lapwing_event::FieldId;
 use lapwing_event::archive::is_path_name;
-use lapwing_event::time::MINUTE;
+use lapwing_event::time::{MINUTE, SECOND};
 use lapwing_ingest::KeepRaw;
 use lapwing_ingest::format::{FORMATS, Format, format_by_name};
 
 pub(crate) use keys::below;
 pub use keys::{CONFIG_KEYS, KeySpec, KeyType};
 
+pub use crate::lane::EpochLimits;
 use crate::rules::RuleSelection;
 
 /// A checked configuration.
@@ -24,18 +27,24 @@ use crate::rules::RuleSelection;
 pub struct Config {
     /// What is read.
     pub sources: Vec<SourceConfig>,
-    /// The archive's folder, if there is one.
-    pub archive: Option<PathBuf>,
+    /// The archive's folder, or its URL, if there is one.
+    pub archive: Option<String>,
+    /// Where files are written before they are uploaded.
+    pub spool: PathBuf,
     /// Which original records the archive keeps.
     pub keep_raw: KeepRaw,
-    /// How often the archive's files are closed and the state is saved, microseconds.
-    pub epoch: i64,
+    /// When the archive's files are closed and the state is saved.
+    pub epoch: EpochLimits,
+    /// What all encoders may hold together, bytes.
+    pub encoder_bytes: usize,
     /// A file to which alerts are appended as JSON Lines.
     pub alerts_file: Option<PathBuf>,
     /// How alerts are written to standard output.
     pub alerts_stdout: Option<AlertFormat>,
-    /// The folder of cursors and detector states.
-    pub state: PathBuf,
+    /// The folder, or the URL, of the checkpoints.
+    pub state: String,
+    /// How long a stop may take.
+    pub stop_timeout: Duration,
     /// The rules.
     pub rules: RuleSelection,
     /// What the detector may keep.
@@ -44,6 +53,8 @@ pub struct Config {
     pub max_future_skew: i64,
     /// The longest record, bytes.
     pub max_record_bytes: usize,
+    /// What may wait of each Kafka source, bytes.
+    pub queue_bytes: usize,
     /// The address of the endpoint for health checks and metrics.
     pub listen: Option<SocketAddr>,
     /// Whether the program's own log is JSON.
@@ -57,12 +68,45 @@ pub struct Config {
 pub struct SourceConfig {
     /// Its id.
     pub id: String,
-    /// Files, folders and patterns.
-    pub include: Vec<String>,
+    /// What it reads.
+    pub input: Input,
     /// The format of all its logs; `None` to recognise each.
     pub format: Option<&'static dyn Format>,
-    /// Whether logs that are there at the first start are read from their beginning.
+    /// Whether what is there at the first start is read from its beginning.
     pub from_beginning: bool,
+}
+
+/// What a source reads.
+#[derive(Debug)]
+pub enum Input {
+    /// Files, folders and patterns.
+    Files(Vec<String>),
+    /// Topics.
+    Kafka(KafkaConfig),
+}
+
+/// Topics of a Kafka cluster.
+#[derive(Debug)]
+pub struct KafkaConfig {
+    /// Brokers to begin with.
+    pub brokers: String,
+    /// The consumer group.
+    pub group: String,
+    /// The topics.
+    pub topics: Vec<TopicConfig>,
+    /// Whether rules may run whose groups are spread over partitions.
+    pub accepts_partial: bool,
+    /// Properties of librdkafka.
+    pub properties: Vec<(String, String)>,
+}
+
+/// A topic, or a pattern of topics.
+#[derive(Debug)]
+pub struct TopicConfig {
+    /// Its name, or a pattern that begins with `^`.
+    pub name: String,
+    /// The fields that decide the partition of a record; empty if nobody knows.
+    pub partitioned_by: Vec<FieldId>,
 }
 
 /// How alerts are written.
@@ -117,20 +161,27 @@ fn build(root: &Node) -> Result<Config, YamlError> {
     let defaults = Limits::default();
     Ok(Config {
         sources: read_sources(root.require("sources")?)?,
-        archive: path("archive.path")?,
+        archive: at("archive.path").map(Node::text).transpose()?.map(str::to_owned),
+        spool: path("archive.spool")?.unwrap_or_else(|| std::env::temp_dir().join("lapwing-spool")),
         keep_raw: match at("archive.raw").map(Node::text).transpose()? {
             Some("none") => KeepRaw::None,
             Some("all") => KeepRaw::All,
             _ => KeepRaw::Unmapped,
         },
-        epoch: span("archive.epoch", 5 * MINUTE)?,
+        epoch: EpochLimits {
+            age: Duration::from_micros(span("archive.epoch", 5 * MINUTE)?.max(1) as u64),
+            size_bytes: count("archive.epoch_bytes", 128 << 20)? as u64,
+            records: count("archive.epoch_records", 1_000_000)? as u64,
+        },
+        encoder_bytes: count("archive.memory_bytes", 96 << 20)?,
         alerts_file: path("alerts.file")?,
         alerts_stdout: match at("alerts.stdout").map(Node::text).transpose()? {
             Some("text") => Some(AlertFormat::Text),
             Some("none") => None,
             _ => Some(AlertFormat::Json),
         },
-        state: path("state")?.ok_or_else(|| root.error("state is missing"))?,
+        state: root.require("state")?.text()?.to_owned(),
+        stop_timeout: Duration::from_micros(span("stop_timeout", 30 * SECOND)?.max(0) as u64),
         rules: RuleSelection {
             paths: texts(at("rules.paths"))?.into_iter().map(PathBuf::from).collect(),
             without_builtin: !at("rules.builtin").map_or(Ok(true), Node::bool)?,
@@ -148,6 +199,7 @@ fn build(root: &Node) -> Result<Config, YamlError> {
             "ingest.max_record_bytes",
             lapwing_ingest::decode::DEFAULT_MAX_RECORD_BYTES,
         )?,
+        queue_bytes: count("ingest.queue_bytes", 32 << 20)?,
         listen: at("http.listen").map(read_address).transpose()?,
         json_log: at("log.format").map(Node::text).transpose()? == Some("json"),
         log_level: at("log.level").map_or(Ok("info"), Node::text)?.to_owned(),
@@ -194,14 +246,14 @@ fn read_sources(node: &Node) -> Result<Vec<SourceConfig>, YamlError> {
         if sources.iter().any(|s| s.id == text) {
             return Err(id.error(format!("the id {text} stands twice")));
         }
-        let include = texts(Some(item.require("include")?))?;
-        if include.is_empty() {
-            return Err(item.require("include")?.error("names nothing to read"));
-        }
+        let input = match item.require("type")?.text()? {
+            "kafka" => Input::Kafka(read_kafka(item)?),
+            _ => Input::Files(read_include(item)?),
+        };
         let format = item.get("format").map(read_format).transpose()?;
         sources.push(SourceConfig {
             id: text.to_owned(),
-            include,
+            input,
             format,
             from_beginning: item.get("start").map(Node::text).transpose()? != Some("end"),
         });
@@ -209,6 +261,62 @@ fn read_sources(node: &Node) -> Result<Vec<SourceConfig>, YamlError> {
     match sources.is_empty() {
         true => Err(node.error("names no source")),
         false => Ok(sources),
+    }
+}
+
+fn read_include(item: &Node) -> Result<Vec<String>, YamlError> {
+    let include = texts(Some(item.require("include")?))?;
+    match include.is_empty() {
+        true => Err(item.require("include")?.error("names nothing to read")),
+        false => Ok(include),
+    }
+}
+
+fn read_kafka(item: &Node) -> Result<KafkaConfig, YamlError> {
+    let text = |key: &str| item.get(key).map(Node::text).transpose();
+    let mut topics = Vec::new();
+    for topic in item.require("topics")?.list()? {
+        let fields = topic.get("partitioned_by").map(Node::list).transpose()?.unwrap_or_default();
+        let field = |node: &Node| {
+            let name = node.text()?;
+            FieldId::by_name(name)
+                .ok_or_else(|| node.error(format!("{name} is no field of an event")))
+        };
+        topics.push(TopicConfig {
+            name: topic.require("name")?.text()?.to_owned(),
+            partitioned_by: fields.iter().map(field).collect::<Result<_, _>>()?,
+        });
+    }
+    if topics.is_empty() {
+        return Err(item.require("topics")?.error("names no topic"));
+    }
+    let mut properties = Vec::new();
+    for (name, value) in item.get("properties").map(Node::map).transpose()?.unwrap_or_default() {
+        properties.push((name.to_string(), expand(value)?));
+    }
+    Ok(KafkaConfig {
+        brokers: item.require("brokers")?.text()?.to_owned(),
+        group: text("group")?.unwrap_or("lapwing").to_owned(),
+        topics,
+        accepts_partial: text("partial")? == Some("accept"),
+        properties,
+    })
+}
+
+/// The text of a value; `${env:NAME}` and `${file:PATH}` stand for what is there, so that no secret
+/// has to be written into the configuration.
+fn expand(node: &Node) -> Result<String, YamlError> {
+    let text = node.scalar_text()?;
+    let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+        return Ok(text);
+    };
+    match inner.split_once(':') {
+        Some(("env", name)) => std::env::var(name)
+            .map_err(|_| node.error(format!("the environment has no variable {name}"))),
+        Some(("file", path)) => std::fs::read_to_string(path)
+            .map(|text| text.trim_end().to_owned())
+            .map_err(|error| node.error(format!("{path}: cannot be read: {error}"))),
+        _ => Err(node.error("write ${env:NAME} or ${file:PATH}")),
     }
 }
 
@@ -230,7 +338,7 @@ mod tests {
         assert_eq!(config.sources[0].id, "gw1");
         assert!(config.sources[0].from_beginning);
         assert_eq!(config.limits, Limits::default());
-        assert_eq!(config.epoch, 5 * MINUTE);
+        assert_eq!(config.epoch.age, Duration::from_secs(300));
         assert_eq!(config.alerts_stdout, Some(AlertFormat::Json));
     }
 
@@ -247,8 +355,8 @@ mod tests {
                 "c.yml:2: sources[0].id: becomes part of a path",
             ),
             (
-                "sources:\n  - {id: a, type: kafka, include: [x]}\nstate: /s\n",
-                "c.yml:2: sources[0].type: \"kafka\" is not known here; expected one of file",
+                "sources:\n  - {id: a, type: kafka, topics: [{name: x}]}\nstate: /s\n",
+                "c.yml:2: sources[0].brokers is missing",
             ),
             ("state: /s\n", "c.yml:1: sources is missing"),
             ("sources:\n  - {id: a, type: file, include: [x]}\n", "c.yml:1: state is missing"),

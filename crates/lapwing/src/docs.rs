@@ -55,6 +55,10 @@ fn object_schema(prefix: &str) -> Value {
             KeyType::Count => json!({"type": "integer", "minimum": 1}),
             KeyType::Timespan => json!({"type": "string", "pattern": "^[0-9]+[smhd]$"}),
             KeyType::Bool => json!({"type": "boolean"}),
+            KeyType::Pairs => json!({
+                "type": "object",
+                "additionalProperties": {"type": ["string", "integer", "boolean"]},
+            }),
         };
         schema["description"] = spec.meaning.into();
         properties.insert(name.into(), schema);
@@ -86,6 +90,7 @@ fn config_reference() -> String {
             KeyType::Count => "whole number".to_owned(),
             KeyType::Timespan => "timespan: 30s, 5m, 1h, 1d".to_owned(),
             KeyType::Bool => "true, false".to_owned(),
+            KeyType::Pairs => "mapping of names to texts".to_owned(),
         };
         let _ = writeln!(out, "| `{}` | {key_type} | {default} | {} |", spec.path, spec.meaning);
     }

@@ -54,6 +54,11 @@ impl Board {
         if self.age().is_some_and(|age| age < SHOW_EVERY) {
             return;
         }
+        self.show_now(numbers);
+    }
+
+    /// Shows numbers in any case.
+    pub(crate) fn show_now(&self, numbers: impl FnOnce() -> Numbers) {
         let shown = Shown { numbers: numbers(), at: Instant::now() };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
     }

@@ -10,8 +10,11 @@ pub mod report;
 pub mod rules;
 
 mod archiver;
-mod checkpoint;
+pub mod checkpoint;
+mod committer;
 mod endpoint;
-mod follower;
+mod lane;
+mod outbox;
 mod progress;
 mod summary;
+mod work;

@@ -37,8 +37,14 @@ pub struct Numbers {
     pub keys: usize,
     /// What was archived.
     pub archived: ArchiveReport,
-    /// Batches and messages that wait for the archive.
-    pub archive_queue: usize,
+    /// Epochs and messages that wait for their manifests.
+    pub commit_queue: usize,
+    /// Partitions that are read.
+    pub lanes: usize,
+    /// Records of Kafka sources that were not read yet, by source.
+    pub lag: Vec<(String, u64)>,
+    /// From the arrival of a record to its alert being handed over, microseconds.
+    pub alert_latency_us: Option<Histogram<u64>>,
     /// When everything read was last at rest.
     pub checkpointed: SystemTime,
     /// Time from handing a batch to the detector until its alerts were handed over, microseconds.
@@ -77,7 +83,10 @@ impl Numbers {
             open_alerts: 0,
             keys: 0,
             archived: ArchiveReport::default(),
-            archive_queue: 0,
+            commit_queue: 0,
+            lanes: 0,
+            lag: Vec::new(),
+            alert_latency_us: None,
             checkpointed: UNIX_EPOCH,
             detect_us: report.detect_us.clone(),
         }
@@ -265,19 +274,35 @@ pub static METRICS: &[Metric] = &[
         },
     ),
     metric(
-        "lapwing_archive_queue_batches",
+        "lapwing_commit_queue_jobs",
         Gauge,
-        "batches and messages",
+        "epochs and groups of messages",
         &[],
-        "batches, and groups of messages, that wait to be encoded; at 4 the archive holds reading up",
-        |numbers, out| out.add(&[], numbers.archive_queue as u64),
+        "what waits for its manifest, over all partitions; at 4 a partition is read no further",
+        |numbers, out| out.add(&[], numbers.commit_queue as u64),
+    ),
+    metric(
+        "lapwing_partitions",
+        Gauge,
+        "partitions",
+        &[],
+        "partitions that this process reads; followed files are one of each source",
+        |numbers, out| out.add(&[], numbers.lanes as u64),
+    ),
+    metric(
+        "lapwing_lag_records",
+        Gauge,
+        "records",
+        &["source"],
+        "records of the Kafka partitions of this process that were not read yet, as of the last second",
+        |numbers, out| numbers.lag.iter().for_each(|(id, n)| out.add(&[id], *n)),
     ),
     metric(
         "lapwing_checkpoint_timestamp_seconds",
         Gauge,
         "seconds since 1970",
         &[],
-        "when everything read was last at rest; its age is `time()` minus this",
+        "when the partition that committed longest ago did, or began; its age is `time()` minus this",
         |numbers, out| {
             let since = numbers.checkpointed.duration_since(UNIX_EPOCH).unwrap_or_default();
             out.line("", &[], &since.as_secs_f64().to_string());
@@ -291,6 +316,18 @@ pub static METRICS: &[Metric] = &[
         "from handing a batch to the detector until its alerts were handed over, to files too; since the start or SIGHUP",
         |numbers, out| {
             if let Some(histogram) = &numbers.detect_us {
+                out.add_summary(histogram);
+            }
+        },
+    ),
+    metric(
+        "lapwing_alert_latency_seconds",
+        Summary,
+        "seconds",
+        &["quantile"],
+        "from the log time that raised a message, the arrival of its record, until it was committed and handed over; since the start or SIGHUP",
+        |numbers, out| {
+            if let Some(histogram) = &numbers.alert_latency_us {
                 out.add_summary(histogram);
             }
         },

@@ -2,7 +2,6 @@
 //! `run` and `replay` differ in what is plugged in, and in nothing here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,41 +10,29 @@ use hdrhistogram::Histogram;
 use lapwing_detector::rule::RuleSet;
 use lapwing_detector::{Detector, Limits};
 use lapwing_event::{Batch, FieldId, Message, Partition};
-use lapwing_sink::{ArchiveReport, Sink};
+use lapwing_sink::Sink;
 
-use crate::archiver::Archiver;
 use crate::report::Report;
 
 /// Longest latency that the histogram tells apart, one minute; longer ones count as one minute.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
-/// Sources' batches to alerts and archive.
-pub struct Pipeline {
+/// Batches of a source to what a sink takes of them.
+pub struct Pipeline<S> {
     rules: Arc<RuleSet>,
     limits: Limits,
     detectors: BTreeMap<(Arc<str>, Arc<str>), Detector>,
-    archiver: Option<Archiver>,
-    sinks: Vec<Box<dyn Sink>>,
-    /// Messages that the archive could not name a file for yet.
-    unwritten: Vec<Message>,
+    sink: S,
     report: Report,
 }
 
-impl Pipeline {
-    /// A pipeline that hands alerts to these sinks.
-    pub fn new(rules: Arc<RuleSet>, limits: Limits, sinks: Vec<Box<dyn Sink>>) -> Self {
+impl<S: Sink> Pipeline<S> {
+    /// A pipeline that ends in a sink.
+    pub fn new(rules: Arc<RuleSet>, limits: Limits, sink: S) -> Self {
         let histogram = Histogram::new_with_bounds(1, MAX_LATENCY_US, 2);
         let mut report = Report::default();
         report.detect_us = Some(histogram.expect("the bounds are those the histogram asks for"));
-        Self {
-            rules,
-            limits,
-            detectors: BTreeMap::new(),
-            archiver: None,
-            sinks,
-            unwritten: Vec::new(),
-            report,
-        }
+        Self { rules, limits, detectors: BTreeMap::new(), sink, report }
     }
 
     /// The rules.
@@ -68,36 +55,13 @@ impl Pipeline {
         self.detectors.values().map(Detector::open_alerts).sum()
     }
 
-    /// Batches that wait for the archive.
-    pub fn archive_queue(&self) -> usize {
-        self.archiver.as_ref().map_or(0, Archiver::waiting)
+    /// Where everything ends.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
     }
 
-    /// Writes into an archive from here on.
-    ///
-    /// # Errors
-    /// A folder that cannot be made or listed.
-    pub fn open_archive(&mut self, path: &Path) -> anyhow::Result<()> {
-        let mut archiver = Archiver::start(path)?;
-        archiver.write_messages(&std::mem::take(&mut self.unwritten))?;
-        self.archiver = Some(archiver);
-        Ok(())
-    }
-
-    /// Brings the archive to rest; what comes after needs it opened again.
-    ///
-    /// # Errors
-    /// What stopped the archive.
-    pub fn close_archive(&mut self) -> anyhow::Result<Option<ArchiveReport>> {
-        let Some(closed) = self.archiver.take().map(Archiver::finish).transpose()? else {
-            return Ok(None);
-        };
-        self.unwritten = closed.unwritten;
-        Ok(Some(closed.report))
-    }
-
-    /// Takes over the state of a partition, before an archive is open: `messages` are about
-    /// alerts of rules that have changed since it was written.
+    /// Takes over the state of a partition: `messages` are about alerts of rules that have changed
+    /// since it was written.
     ///
     /// # Errors
     /// What stopped a sink.
@@ -105,12 +69,10 @@ impl Pipeline {
         &mut self,
         partition: &Partition,
         detector: Detector,
-        messages: Vec<Message>,
+        messages: &[Message],
     ) -> anyhow::Result<()> {
         self.detectors.insert(key(partition), detector);
-        self.hand_over(&messages)?;
-        self.unwritten.extend(messages);
-        Ok(())
+        self.hand_over(messages)
     }
 
     /// The state of a partition, written out.
@@ -132,10 +94,7 @@ impl Pipeline {
             histogram.saturating_record(elapsed_us.max(1));
         }
         self.report.count_batch(&batch);
-        match &mut self.archiver {
-            Some(archiver) => archiver.write_batch(batch),
-            None => Ok(()),
-        }
+        Ok(self.sink.write_batch(&batch)?)
     }
 
     /// Lets log time pass on a partition that has no records.
@@ -161,16 +120,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// What stopped a sink.
-    pub fn finish(mut self) -> anyhow::Result<(Report, Option<ArchiveReport>)> {
-        let archive = self.close_archive()?;
-        for sink in &mut self.sinks {
-            sink.finish()?;
-        }
+    pub fn finish(mut self) -> anyhow::Result<(Report, S)> {
+        self.sink.finish()?;
         for detector in self.detectors.values() {
             self.report.count_stats(&detector.stats());
         }
         self.report.close();
-        Ok((self.report, archive))
+        Ok((self.report, self.sink))
     }
 
     fn detector(&mut self, partition: &Arc<Partition>) -> &mut Detector {
@@ -184,13 +140,7 @@ impl Pipeline {
             return Ok(());
         }
         self.report.count_messages(messages);
-        for sink in &mut self.sinks {
-            sink.write_messages(messages)?;
-        }
-        match &mut self.archiver {
-            Some(archiver) => archiver.write_messages(messages),
-            None => Ok(()),
-        }
+        Ok(self.sink.write_messages(messages)?)
     }
 }
 

@@ -14,7 +14,7 @@ use lapwing_event::{Batch, FieldId, Level, Message, RejectReason, Status};
 pub const TOP_KEYS: usize = 5;
 
 /// Numbers of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Report {
     /// Events.
     pub events: u64,
@@ -52,7 +52,7 @@ pub struct RuleAlerts {
     pub top: Vec<(u64, String)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OpenAlert {
     rule: Arc<str>,
     level: Level,
@@ -157,6 +157,38 @@ impl Report {
             sum.late += stats.late;
             sum.duplicates += stats.duplicates;
             sum.evicted += stats.evicted;
+        }
+    }
+
+    /// Adds what another partition has seen. Its open alerts are not taken over.
+    pub fn absorb(&mut self, other: &Self) {
+        self.events += other.events;
+        self.corrected += other.corrected;
+        self.clamped += other.clamped;
+        self.late += other.late;
+        for (kind, count) in &other.kinds {
+            *self.kinds.entry(kind.clone()).or_insert(0) += count;
+        }
+        for (reason, (count, place)) in &other.rejected {
+            self.rejected.entry(*reason).or_insert_with(|| (0, place.clone())).0 += count;
+        }
+        for (message, count) in &other.messages {
+            *self.messages.entry(message.clone()).or_insert(0) += count;
+        }
+        self.highest = self.highest.max(other.highest);
+        self.count_stats_of(&other.stats);
+        match (&mut self.detect_us, &other.detect_us) {
+            (Some(mine), Some(others)) => {
+                mine.add(others).expect("all histograms have the same bounds");
+            }
+            (mine @ None, others) => mine.clone_from(others),
+            (Some(_), None) => {}
+        }
+    }
+
+    fn count_stats_of(&mut self, stats: &[RuleStats]) {
+        if !stats.is_empty() {
+            self.count_stats(stats);
         }
     }
 

@@ -12,7 +12,7 @@ use lapwing_detector::rule::{ExpectedAlert, Rule, RuleSet, RuleSource, RuleTest,
 use lapwing_detector::{Detector, Limits};
 use lapwing_event::vocabulary::nearest;
 use lapwing_event::{
-    Alert, Batch, Event, EventColumns, FieldId, KeyValue, LogTimeOrigin, Partition, Status,
+    Alert, Batch, Event, EventColumns, FieldId, KeyValue, LogTimeOrigin, Partition, Split, Status,
     event_schema,
 };
 use lapwing_ingest::format::format_by_name;
@@ -187,6 +187,7 @@ fn native_batch(lines: &[String]) -> anyhow::Result<Batch> {
             source_id: "test".into(),
             name: "0".into(),
             log_time_origin: LogTimeOrigin::Observed,
+            split: Split::Whole,
         }),
         events: RecordBatch::try_new(event_schema(), all)?,
         rejected: Vec::new(),

@@ -10,6 +10,7 @@ mod partition;
 mod range;
 mod rejected;
 mod rows;
+mod staging;
 mod table;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use alerts::alert_columns;
 pub use error::ArchiveError;
 pub use layout::{ArchiveColumn, event_columns};
 pub use rejected::rejected_columns;
+pub use staging::{EncoderMemory, StagedFile, Staging};
 
 use crate::{Sink, SinkError};
 use partition::PartitionWriter;
@@ -139,12 +141,13 @@ impl Archive {
         }
         Ok(())
     }
+}
 
-    /// The messages of partitions that had no records, after `finish`: files of alerts are named by
-    /// the records they stand for, so these wait for the next records of their partition.
-    pub fn unwritten(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.messages).into_values().flatten().collect()
-    }
+/// Says that this process adds files to an archive, as long as the result is held: others may too, but
+/// nobody may write the archive of a replay into it. Creates its folder (0700) if there is none.
+pub fn share(root: &Path) -> Result<File, ArchiveError> {
+    folder::create(root)?;
+    folder::lock_shared(root)
 }
 
 /// The offset after the last one that an archive holds of a partition; 0 for none.
@@ -156,28 +159,6 @@ pub fn next_offset(root: &Path, partition: &Partition) -> Result<i64, ArchiveErr
         }
     }
     Ok(next)
-}
-
-/// Puts the files aside that begin at an offset or after it, under their names with the ending
-/// `.set-aside`, which no query engine reads: the records in them are about to be read again.
-/// Returns their new paths.
-pub fn set_aside(
-    root: &Path,
-    partition: &Partition,
-    from_offset: i64,
-) -> Result<Vec<PathBuf>, ArchiveError> {
-    let mut moved = Vec::new();
-    for table in Table::ALL {
-        for file in existing::files(root, table, partition)? {
-            if file.first >= from_offset {
-                let path = root.join(file.path(table));
-                let aside = path.with_extension("parquet.set-aside");
-                std::fs::rename(&path, &aside).map_err(error::cannot_write(&path))?;
-                moved.push(aside);
-            }
-        }
-    }
-    Ok(moved)
 }
 
 impl Sink for Archive {

@@ -8,8 +8,8 @@ mod text;
 use lapwing_event::{Batch, Message};
 
 pub use archive::{
-    Archive, ArchiveColumn, ArchiveError, ArchiveOptions, ArchiveReport, alert_columns,
-    event_columns, next_offset, rejected_columns, set_aside,
+    Archive, ArchiveColumn, ArchiveError, ArchiveOptions, ArchiveReport, EncoderMemory, StagedFile,
+    Staging, alert_columns, event_columns, next_offset, rejected_columns, share,
 };
 pub use json::JsonAlerts;
 pub use text::{TextAlerts, TextStyle};

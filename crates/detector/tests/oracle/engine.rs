@@ -10,7 +10,7 @@ use lapwing_detector::rule::{RuleSet, RuleSource, load_rules};
 use lapwing_detector::{Detector, Limits};
 use lapwing_event::{
     Batch, Event, EventColumns, FieldId, Fixed, LogTimeOrigin, Message, Partition, Reject,
-    RejectReason, RejectedAt, RejectedRecord, event_schema,
+    RejectReason, RejectedAt, RejectedRecord, Split, event_schema,
 };
 
 use crate::case::{
@@ -55,6 +55,7 @@ impl Engine {
             source_id: SOURCE.into(),
             name: PARTITION.into(),
             log_time_origin: origin,
+            split: Split::Whole,
         });
         let limits = Limits {
             keys: bounds.keys,

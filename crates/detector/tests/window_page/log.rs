@@ -9,7 +9,8 @@ use lapwing_detector::rule::{RuleSet, RuleSource, load_rules};
 use lapwing_detector::{Detector, Limits, Pushed, RuleStats};
 use lapwing_event::time::parse_time;
 use lapwing_event::{
-    Alert, Batch, Event, EventColumns, FieldId, LogTimeOrigin, Message, Partition, Status, Window,
+    Alert, Batch, Event, EventColumns, FieldId, LogTimeOrigin, Message, Partition, Split, Status,
+    Window,
 };
 
 /// The time that stands for `12:05:00`, or for a whole `2026-11-23T12:05:00`.
@@ -146,7 +147,12 @@ impl Log {
     }
 
     fn with(rules: &str, log_time_origin: LogTimeOrigin, limits: Limits) -> Self {
-        let partition = Partition { source_id: "gw1".into(), name: "0".into(), log_time_origin };
+        let partition = Partition {
+            source_id: "gw1".into(),
+            name: "0".into(),
+            log_time_origin,
+            split: Split::Whole,
+        };
         let partition = Arc::new(partition);
         Self {
             detector: Detector::new(load(rules), partition.clone(), limits),

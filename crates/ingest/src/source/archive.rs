@@ -14,7 +14,7 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::BooleanBuffer;
 use lapwing_event::time::format_date;
-use lapwing_event::{Batch, FieldId, LogTimeOrigin, Partition, RejectedAt, event_schema};
+use lapwing_event::{Batch, FieldId, LogTimeOrigin, Partition, RejectedAt, Split, event_schema};
 
 use super::{Next, Source, SourceError, SourceStats};
 use ranges::{Range, list_ranges};
@@ -63,6 +63,7 @@ struct RangeReader {
     /// Rejected records read and not handed out.
     records: VecDeque<RejectedAt>,
     origin: LogTimeOrigin,
+    split: Split,
 }
 
 impl ArchiveSource {
@@ -171,6 +172,9 @@ fn partition_of(
     let is_same =
         |last: &Partition| *last.source_id == file.source_id && *last.name == file.partition;
     match last.filter(|last| is_same(last)) {
+        Some(last) if last.split != reader.split => {
+            Ok(Arc::new(Partition { split: reader.split.clone(), ..Partition::clone(&last) }))
+        }
         Some(last) if last.log_time_origin != reader.origin => Err(SourceError::archive(
             &reader.range.shown,
             "its log time has another origin than that of the files before it; \
@@ -181,6 +185,7 @@ fn partition_of(
             source_id: file.source_id.as_str().into(),
             name: file.partition.as_str().into(),
             log_time_origin: reader.origin,
+            split: reader.split.clone(),
         })),
     }
 }
@@ -204,9 +209,9 @@ impl RangeReader {
             );
             return Err(SourceError::archive(&range.shown, what));
         }
-        let origin = first.origin;
+        let (origin, split) = (first.origin, first.split.clone());
         let rows = RecordBatch::new_empty(event_schema());
-        Ok(Self { range, events, rejected, rows, records: VecDeque::new(), origin })
+        Ok(Self { range, events, rejected, rows, records: VecDeque::new(), origin, split })
     }
 
     /// The next events and rejected records, in order, at most `batch_rows` of each.

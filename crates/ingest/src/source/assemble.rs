@@ -18,6 +18,7 @@ use lapwing_event::{Batch, EVENT_FIELDS, FieldId, FieldType, Partition, Rejected
 
 use super::log_time::{TimedChunk, event_times};
 use super::merge::Piece;
+use crate::decode::Places;
 
 /// Rows per stretch from which copying stretches is faster than picking rows.
 const ROWS_WORTH_A_COPY: usize = 16;
@@ -134,13 +135,14 @@ fn append_rejected(
     let of_piece = all[from..].iter().take_while(|(at, _)| (*at as usize) < records.end);
     rejected.extend(of_piece.map(|(at, record)| {
         let at = *at as usize;
-        RejectedAt {
-            offset: offset + (at - records.start) as i64,
-            log_time: timed.log_times[at].max(stamp.first_log_time),
-            file: Some(timed.chunk.file.clone()),
-            line: Some(timed.chunk.lines[at]),
-            record: record.clone(),
-        }
+        let (offset, file, line) = match &timed.chunk.places {
+            Places::Lines { file, lines } => {
+                (offset + (at - records.start) as i64, Some(file.clone()), Some(lines[at]))
+            }
+            Places::Offsets(offsets) => (offsets[at], None, None),
+        };
+        let log_time = timed.log_times[at].max(stamp.first_log_time);
+        RejectedAt { offset, log_time, file, line, record: record.clone() }
     }));
 }
 
@@ -149,6 +151,7 @@ fn append_rejected(
 struct LogColumns {
     offsets: Vec<i64>,
     log_times: Vec<i64>,
+    /// Lines and files; empty where the records are not in files.
     lines: Vec<i64>,
     file_keys: Vec<i32>,
     files: Vec<Arc<str>>,
@@ -166,36 +169,53 @@ impl LogColumns {
         offset: i64,
         stamp: &Stamp<'_>,
     ) {
-        let file = &timed.chunk.file;
-        let key = *self.file_places.entry(file.clone()).or_insert_with(|| {
-            self.files.push(file.clone());
-            self.files.len() as i32 - 1
-        });
+        let records = timed.chunk.record_of_event[rows.clone()].iter().map(|at| *at as usize);
+        match &timed.chunk.places {
+            Places::Lines { file, lines } => {
+                let key = self.file_key(file);
+                self.file_keys.resize(self.file_keys.len() + rows.len(), key);
+                let offset_of = |record: usize| offset + (record - first_record) as i64;
+                self.offsets.extend(records.clone().map(offset_of));
+                self.lines.extend(records.map(|record| lines[record]));
+            }
+            Places::Offsets(offsets) => self.offsets.extend(records.map(|at| offsets[at])),
+        }
         let times = event_times(&timed.chunk);
-        self.file_keys.resize(self.file_keys.len() + rows.len(), key);
         for row in rows {
             let record = timed.chunk.record_of_event[row] as usize;
             let log_time = timed.log_times[record].max(stamp.first_log_time);
             let is_corrected = timed.corrected.as_ref().is_some_and(|corrected| corrected[row]);
-            self.offsets.push(offset + (record - first_record) as i64);
             self.log_times.push(log_time);
-            self.lines.push(timed.chunk.lines[record]);
             self.corrected.push(is_corrected);
             self.clamped.push(times[row].saturating_sub(log_time) > stamp.max_future_skew);
         }
+    }
+
+    fn file_key(&mut self, file: &Arc<str>) -> i32 {
+        *self.file_places.entry(file.clone()).or_insert_with(|| {
+            self.files.push(file.clone());
+            self.files.len() as i32 - 1
+        })
     }
 
     /// In the order of the schema.
     fn finish(self, stamp: &Stamp<'_>) -> [ArrayRef; 8] {
         let rows = self.offsets.len();
         let partition = StringArray::from_iter_values([&*stamp.partition.name]);
-        let files = StringArray::from_iter_values(self.files);
+        let null = |field: FieldId| new_null_array(&field.spec().field_type.arrow(), rows);
+        let (files, lines) = match self.files.is_empty() {
+            true => (null(FieldId::LogFile), null(FieldId::LogLine)),
+            false => (
+                dictionary(self.file_keys, StringArray::from_iter_values(self.files)),
+                Arc::new(Int64Array::from(self.lines)) as ArrayRef,
+            ),
+        };
         [
             dictionary(vec![0; rows], partition),
             Arc::new(Int64Array::from(self.offsets)),
             Arc::new(TimestampMicrosecondArray::from(self.log_times).with_timezone("UTC")),
-            dictionary(self.file_keys, files),
-            Arc::new(Int64Array::from(self.lines)),
+            files,
+            lines,
             self.corrected.finish(rows),
             self.clamped.finish(rows),
             Flags::default().finish(rows),

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use lapwing_event::time::MINUTE;
-use lapwing_event::{LogTimeOrigin, Partition};
+use lapwing_event::{LogTimeOrigin, Partition, Split};
 use tracing::warn;
 
 use super::assemble::{BatchBuilder, Stamp};
@@ -145,6 +145,7 @@ impl FollowSource {
             source_id: source_id.into(),
             name: FILE_PARTITION.into(),
             log_time_origin: LogTimeOrigin::Observed,
+            split: Split::Whole,
         }
     }
 
@@ -161,6 +162,16 @@ impl FollowSource {
             next_offset: self.next_offset,
             log_time: self.log_time,
         }
+    }
+
+    /// The offset of the next record.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// The log time reached, microseconds; `None` before anything was read.
+    pub fn log_time(&self) -> Option<i64> {
+        (self.log_time > 0).then_some(self.log_time)
     }
 
     /// The time of reading; it never goes back.

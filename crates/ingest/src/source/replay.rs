@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lapwing_event::time::MINUTE;
-use lapwing_event::{LogTimeOrigin, Partition};
+use lapwing_event::{LogTimeOrigin, Partition, Split};
 
 use super::assemble::{BatchBuilder, Stamp};
 use super::discover::discover;
@@ -119,6 +119,7 @@ impl ReplaySource {
                 source_id: options.source_id.clone(),
                 name: FILE_PARTITION.into(),
                 log_time_origin: LogTimeOrigin::Replayed,
+                split: Split::Whole,
             }),
             next_offset: options.first_offset,
             options,

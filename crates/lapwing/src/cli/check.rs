@@ -7,7 +7,8 @@ use clap::Args;
 use lapwing_ingest::source::discover;
 
 use super::Outcome;
-use crate::config::Config;
+use crate::config::{Config, Input};
+use crate::work::check_groups;
 
 /// Whether a file or folder can be there: the nearest existing part of its path is a folder, or it is
 /// there itself.
@@ -33,18 +34,29 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Outcome> {
     writeln!(out, "{}: valid", args.config.display())?;
     writeln!(out, "rules    {} run", rules.rules.len())?;
     for source in &config.sources {
-        writeln!(out, "source   {}: {}", source.id, source.include.join(", "))?;
-        match discover(&source.include) {
-            Ok(logs) => writeln!(out, "         {} logs are there now", logs.len())?,
-            Err(error) => writeln!(out, "         nothing to read now: {error}")?,
+        check_groups(source, &rules)?;
+        match &source.input {
+            Input::Files(include) => {
+                writeln!(out, "source   {}: {}", source.id, include.join(", "))?;
+                match discover(include) {
+                    Ok(logs) => writeln!(out, "         {} logs are there now", logs.len())?,
+                    Err(error) => writeln!(out, "         nothing to read now: {error}")?,
+                }
+            }
+            Input::Kafka(kafka) => {
+                let topics: Vec<&str> = kafka.topics.iter().map(|t| t.name.as_str()).collect();
+                let (id, brokers) = (&source.id, &kafka.brokers);
+                writeln!(out, "source   {id}: topics {} on {brokers}", topics.join(", "))?;
+                writeln!(out, "         brokers are not asked; `lapwing run` does")?;
+            }
         }
     }
-    for path in [&config.alerts_file, &config.archive].into_iter().flatten() {
-        check_place(path)?;
+    config.alerts_file.as_deref().map_or(Ok(()), check_place)?;
+    for place in config.archive.iter().chain([&config.state]).filter(|p| !p.contains("://")) {
+        check_place(Path::new(place))?;
     }
-    check_place(&config.state)?;
     match &config.archive {
-        Some(path) => writeln!(out, "archive  {}", path.display())?,
+        Some(place) => writeln!(out, "archive  {place}")?,
         None => writeln!(out, "archive  none: events are not kept")?,
     }
     Ok(Outcome::Done)

@@ -16,6 +16,7 @@ use lapwing_ingest::{
 use lapwing_sink::{JsonAlerts, Sink};
 
 use super::{LevelArg, Outcome, Output, RuleArgs, stdout_alerts};
+use crate::archiver::ReplaySinks;
 use crate::config::AlertFormat;
 use crate::pipeline::Pipeline;
 use crate::progress::Progress;
@@ -110,10 +111,8 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     check_span(args)?;
     let rules = args.rules.selection().load()?;
     let mut source = open_source(args)?;
-    let mut pipeline = Pipeline::new(rules.clone(), Limits::default(), open_sinks(args)?);
-    if let Some(path) = &args.archive {
-        pipeline.open_archive(path)?;
-    }
+    let sinks = ReplaySinks::new(open_sinks(args)?, args.archive.as_deref())?;
+    let mut pipeline = Pipeline::new(rules.clone(), Limits::default(), sinks);
     let start = Instant::now();
     let mut progress = Progress::start(source.total_bytes(), is_chatty(args));
     loop {
@@ -127,7 +126,8 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
         }
     }
     pipeline.end_of_input()?;
-    let (report, archive) = pipeline.finish()?;
+    let (report, sinks) = pipeline.finish()?;
+    let archive = sinks.archived();
     progress.finish();
     let stats = source.stats();
     let formats: Vec<&str> = stats.formats.iter().map(|(name, _)| *name).collect();

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail};
 use clap::Args;
 use lapwing_detector::rule::RuleSet;
+use lapwing_sink::{JsonAlerts, Sink};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{Outcome, start_log};
+use super::{Outcome, start_log, stdout_alerts};
 use crate::config::Config;
 use crate::endpoint::{self, Board};
-use crate::follower::Follower;
+use crate::work::work;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -28,15 +30,21 @@ pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Out
     let config = Config::read(&args.config)?;
     let rules = config.rules.load()?;
     start_log(log_level.unwrap_or(&config.log_level), config.json_log)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // Whatever is written can be read by this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
-        .context("the runtime for signals cannot be started")?;
+        .context("the runtime for signals and commits cannot be started")?;
     let result = runtime.block_on(run_until_stopped(&args.config, Settings { config, rules }));
     // The thread of the work is not waited for if it was told to stop at once.
     runtime.shutdown_background();
     result.map(|()| Outcome::Done)
 }
+
+/// Threads for signals, the endpoint and commits: they wait most of the time.
+const RUNTIME_THREADS: usize = 2;
 
 /// What a start, or a SIGHUP, has read.
 struct Settings {
@@ -84,14 +92,17 @@ async fn follow_with(
 ) -> anyhow::Result<Option<Settings>> {
     let must_rest = Arc::new(AtomicBool::new(false));
     let (told, board) = (must_rest.clone(), board.clone());
-    let mut work = tokio::task::spawn_blocking(move || {
-        Follower::follow(&settings.config, &settings.rules, &board, &told)
+    let runtime = Handle::current();
+    let mut working = tokio::task::spawn_blocking(move || {
+        let Settings { config, rules } = settings;
+        let sinks = open_sinks(&config)?;
+        work(Arc::new(config), &rules, sinks, &board, told, runtime)
     });
     let mut next = None;
     let mut is_stopping = false;
     loop {
         tokio::select! {
-            done = &mut work => {
+            done = &mut working => {
                 done.context("following has panicked")??;
                 return Ok(next);
             }
@@ -129,4 +140,13 @@ fn read_again(path: &Path) -> Option<Settings> {
             None
         }
     }
+}
+
+fn open_sinks(config: &Config) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    sinks.extend(config.alerts_stdout.map(stdout_alerts));
+    if let Some(path) = &config.alerts_file {
+        sinks.push(Box::new(JsonAlerts::append(path)?));
+    }
+    Ok(sinks)
 }

@@ -21,6 +21,8 @@ pub enum KeyType {
     Timespan,
     /// true or false.
     Bool,
+    /// A mapping of names to texts.
+    Pairs,
 }
 
 /// One key.
@@ -61,10 +63,46 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
     ),
     required(
         "sources[].type",
-        KeyType::Word(&["file"]),
-        "file: followed as it grows, through rotation",
+        KeyType::Word(&["file", "kafka"]),
+        "file: followed as it grows, through rotation; kafka: topics, as a member of a consumer group",
     ),
-    required("sources[].include", KeyType::Texts, "files, folders and patterns (*, **, ?, [])"),
+    key(
+        "sources[].include",
+        KeyType::Texts,
+        "",
+        "file: files, folders and patterns (*, **, ?, []); required",
+    ),
+    key(
+        "sources[].brokers",
+        KeyType::Text,
+        "",
+        "kafka: brokers to begin with, `host:port` separated by commas; required",
+    ),
+    key("sources[].group", KeyType::Text, "lapwing", "kafka: the consumer group"),
+    key("sources[].topics", KeyType::Groups, "", "kafka: what is read; required"),
+    required(
+        "sources[].topics[].name",
+        KeyType::Text,
+        "the topic; `^` begins a pattern, which topics that come later match too",
+    ),
+    key(
+        "sources[].topics[].partitioned_by",
+        KeyType::Texts,
+        "unknown",
+        "fields whose values decide the partition of a record: a rule has to group by all of them",
+    ),
+    key(
+        "sources[].partial",
+        KeyType::Word(&["refuse", "accept"]),
+        "refuse",
+        "kafka: whether rules may run whose groups are spread over partitions; their alerts then say that they are incomplete",
+    ),
+    key(
+        "sources[].properties",
+        KeyType::Pairs,
+        "none",
+        "kafka: properties of librdkafka, such as security.protocol; a value may be ${env:NAME} or ${file:PATH}",
+    ),
     key(
         "sources[].format",
         KeyType::Text,
@@ -75,11 +113,27 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
         "sources[].start",
         KeyType::Word(&["beginning", "end"]),
         "beginning",
-        "where logs that are there at the first start are read from",
+        "where logs, or partitions, that are there at the first start are read from",
     ),
-    required("state", KeyType::Text, "the folder that keeps cursors and detector states"),
+    required(
+        "state",
+        KeyType::Text,
+        "the folder, or s3://bucket/prefix, of the checkpoints: cursors, detector states, what is archived",
+    ),
+    key(
+        "stop_timeout",
+        KeyType::Timespan,
+        "30s",
+        "how long a stop may take to commit what was read",
+    ),
     key("archive", KeyType::Group, "none", "the Parquet archive"),
-    key("archive.path", KeyType::Text, "no archive", "its folder"),
+    key("archive.path", KeyType::Text, "no archive", "its folder, or s3://bucket/prefix"),
+    key(
+        "archive.spool",
+        KeyType::Text,
+        "the folder for temporary files",
+        "where files are written before they are uploaded to S3",
+    ),
     key(
         "archive.raw",
         KeyType::Word(&["none", "unmapped", "all"]),
@@ -90,7 +144,20 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
         "archive.epoch",
         KeyType::Timespan,
         "5m",
-        "how often its files are closed and the state is saved",
+        "how long after its first record an epoch ends: its files are closed and the state is saved",
+    ),
+    key(
+        "archive.epoch_bytes",
+        KeyType::Count,
+        "134217728",
+        "the bytes of its files at which an epoch ends",
+    ),
+    key("archive.epoch_records", KeyType::Count, "1000000", "the records at which an epoch ends"),
+    key(
+        "archive.memory_bytes",
+        KeyType::Count,
+        "100663296",
+        "what the encoders of all partitions may hold together; beyond, row groups become smaller",
     ),
     key("alerts", KeyType::Group, "", "where alerts go"),
     key("alerts.file", KeyType::Text, "none", "a file to which they are appended as JSON Lines"),
@@ -142,6 +209,12 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
         KeyType::Timespan,
         "1m",
         "how far a time may be ahead of log time without being flagged",
+    ),
+    key(
+        "ingest.queue_bytes",
+        KeyType::Count,
+        "33554432",
+        "what may wait of each Kafka source, once as it was fetched and once in front of the detectors",
     ),
     key(
         "http",
@@ -204,5 +277,6 @@ fn check_value(node: &Node, spec: &KeySpec) -> Result<(), YamlError> {
         KeyType::Count => node.int().map(drop),
         KeyType::Timespan => node.timespan().map(drop),
         KeyType::Bool => node.bool().map(drop),
+        KeyType::Pairs => node.map().map(drop),
     }
 }

@@ -2,7 +2,7 @@
 //! earlier run over the same records. Alerts are derived from the records, so the newest stand.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use arrow_array::RecordBatch;
@@ -14,8 +14,9 @@ use serde::Serialize;
 use super::ArchiveReport;
 use super::error::{ArchiveError, cannot_read};
 use super::existing;
-use super::folder;
+use super::folder::{self, Stage, Temporary};
 use super::layout::{ArchiveColumn, properties, schema};
+use super::range::RangeFile;
 use super::rows::{Rows, columns};
 use super::table::{TableFile, TableLayout, WholeFile};
 
@@ -76,11 +77,6 @@ pub(super) fn replace(
 ) -> Result<(), ArchiveError> {
     let mut superseded = existing::files(root, Table::Alerts, partition)?;
     superseded.retain(|f| first <= f.first && f.last <= last);
-    let layout = TableLayout {
-        schema: schema(COLUMNS),
-        properties: properties(COLUMNS),
-        rows_per_row_group: ROWS_PER_ROW_GROUP,
-    };
     for (date, messages) in by_date(messages) {
         let file = ArchiveFile {
             date,
@@ -90,7 +86,9 @@ pub(super) fn replace(
             last,
         };
         let path = root.join(file.path(Table::Alerts));
-        let whole = write(&path, &file, partition, &messages, &layout)?;
+        let folder = path.parent().expect("a file of an archive lies in a folder");
+        let temporary = Temporary::create(folder, &file.partition, file.first)?;
+        let whole = write(temporary, partition, &messages)?;
         keep_if_different(whole, &path, report)?;
         superseded.retain(|f| *f != file);
     }
@@ -110,15 +108,41 @@ fn by_date(mut messages: Vec<Message>) -> BTreeMap<String, Vec<Message>> {
     dates
 }
 
+/// Writes the messages of an epoch over the offsets `first..=last` of a partition, a file for each day,
+/// under names that wait for their manifest.
+pub(super) fn staged(
+    stage: &Stage,
+    partition: &Partition,
+    (first, last): (i64, i64),
+    messages: Vec<Message>,
+) -> Result<Vec<RangeFile>, ArchiveError> {
+    let mut files = Vec::new();
+    for (date, messages) in by_date(messages) {
+        let file = ArchiveFile {
+            date,
+            source_id: partition.source_id.to_string(),
+            partition: partition.name.to_string(),
+            first,
+            last,
+        };
+        let temporary = Temporary::staged(stage, Table::Alerts, &file)?;
+        let whole = write(temporary, partition, &messages)?;
+        files.push(RangeFile { file, table: Table::Alerts, whole });
+    }
+    Ok(files)
+}
+
 fn write(
-    path: &Path,
-    file: &ArchiveFile,
+    temporary: (Temporary, File),
     partition: &Partition,
     messages: &[Message],
-    layout: &TableLayout,
 ) -> Result<WholeFile, ArchiveError> {
-    let folder = path.parent().expect("a file of an archive lies in a folder");
-    let mut table = TableFile::create(folder, &file.partition, file.first, layout)?;
+    let layout = TableLayout {
+        schema: schema(COLUMNS),
+        properties: properties(COLUMNS),
+        rows_per_row_group: ROWS_PER_ROW_GROUP,
+    };
+    let mut table = TableFile::new(temporary, &layout)?;
     for messages in messages.chunks(MESSAGES_AT_ONCE) {
         table.write(&rows(messages))?;
     }

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use lapwing_event::archive::{ArchiveFile, Table};
+
 use super::error::{ArchiveError, cannot_read, cannot_write};
 
 const TEMPORARY_PREFIX: &str = ".tmp-";
@@ -32,11 +34,23 @@ pub(super) fn create(folder: &Path) -> Result<(), ArchiveError> {
 
 /// Takes the lock of an archive; it is given back when the file is dropped, or the process ends.
 pub(super) fn lock(root: &Path) -> Result<File, ArchiveError> {
+    locked(root, File::try_lock)
+}
+
+/// Takes a lock that others may hold too.
+pub(super) fn lock_shared(root: &Path) -> Result<File, ArchiveError> {
+    locked(root, File::try_lock_shared)
+}
+
+fn locked(
+    root: &Path,
+    take: impl FnOnce(&File) -> Result<(), TryLockError>,
+) -> Result<File, ArchiveError> {
     let path = root.join(LOCK);
     let opened =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = opened.map_err(cannot_write(&path))?;
-    match file.try_lock() {
+    match take(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ArchiveError::Locked { path: root.to_owned() }),
         Err(TryLockError::Error(error)) => Err(cannot_write(&path)(error)),
@@ -71,6 +85,14 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
     Ok(paths)
 }
 
+/// A folder of files that are not visible yet.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    pub(super) folder: PathBuf,
+    /// Begins the names of its files, so that those of two attempts never meet.
+    pub(super) attempt: String,
+}
+
 /// A file that is being written. It is removed when dropped before it was kept.
 #[derive(Debug)]
 pub(super) struct Temporary {
@@ -90,6 +112,28 @@ impl Temporary {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(cannot_write(&path))?;
         Ok((Self { path, kept: false }, file))
+    }
+
+    /// Creates a file that waits for its manifest.
+    pub(super) fn staged(
+        stage: &Stage,
+        table: Table,
+        file: &ArchiveFile,
+    ) -> Result<(Self, File), ArchiveError> {
+        create(&stage.folder)?;
+        let (attempt, table) = (&stage.attempt, table.folder());
+        let name = format!("{attempt}-{table}-{}-{:020}.parquet", file.date, file.first);
+        let path = stage.folder.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(cannot_write(&path))?;
+        Ok((Self { path, kept: false }, file))
+    }
+
+    /// Leaves it where it is, whole and synced; its path.
+    pub(super) fn leave(mut self) -> Result<PathBuf, ArchiveError> {
+        self.kept = true;
+        parent(&self.path).map_or(Ok(()), sync)?;
+        Ok(self.path.clone())
     }
 
     /// Where it lies.

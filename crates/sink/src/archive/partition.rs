@@ -38,17 +38,12 @@ impl PartitionWriter {
         options: ArchiveOptions,
         partition: Arc<Partition>,
     ) -> Result<Self, ArchiveError> {
-        let layout = |schema, columns: &[_]| TableLayout {
-            schema,
-            properties: properties(columns),
-            rows_per_row_group: options.rows_per_row_group,
-        };
-        let rejected = rejected_columns();
+        let (events, rejected) = layouts(options.rows_per_row_group);
         Ok(Self {
             root: root.to_owned(),
             records_per_file: options.records_per_file,
-            events: layout(event_schema(), &event_columns()),
-            rejected: layout(schema(rejected), rejected),
+            events,
+            rejected,
             held: existing::held(root, &partition)?,
             partition,
             open: None,
@@ -80,7 +75,7 @@ impl PartitionWriter {
             });
         }
         self.span = Some((self.span.map_or(first, |s| s.0), last));
-        let mut rest = Rest { batch, event: 0, rejected: 0 };
+        let mut rest = Rest::of(batch);
         while let Some((offset, log_time)) = rest.next() {
             let range = match self.open.take() {
                 Some(range) if range.takes(offset, log_time) => range,
@@ -119,19 +114,8 @@ impl PartitionWriter {
         if let Some(held) = before.filter(|h| h.file.last >= offset) {
             return self.begin_held(held, offset);
         }
-        let file = ArchiveFile {
-            date: format_date(log_time),
-            source_id: self.partition.source_id.to_string(),
-            partition: self.partition.name.to_string(),
-            first: offset,
-            last: offset,
-        };
-        let end = RangeEnd {
-            offset: self.held.range(offset..).next().map_or(i64::MAX, |(first, _)| *first),
-            log_time: (log_time.div_euclid(DAY) + 1) * DAY,
-            records: self.records_per_file,
-        };
-        Ok(Range::begin(file, end, None))
+        let next = self.held.range(offset..).next().map_or(i64::MAX, |(first, _)| *first);
+        Ok(begin_day(&self.partition, offset, log_time, next, self.records_per_file))
     }
 
     fn begin_held(&self, held: &Held, offset: i64) -> Result<Range, ArchiveError> {
@@ -154,6 +138,7 @@ impl PartitionWriter {
     fn context(&self) -> RangeContext<'_> {
         RangeContext {
             root: &self.root,
+            stage: None,
             partition: &self.partition,
             events: &self.events,
             rejected: &self.rejected,
@@ -161,16 +146,52 @@ impl PartitionWriter {
     }
 }
 
+/// The layouts of events and of rejected records.
+pub(super) fn layouts(rows_per_row_group: usize) -> (TableLayout, TableLayout) {
+    let layout = |schema, columns: &[_]| TableLayout {
+        schema,
+        properties: properties(columns),
+        rows_per_row_group,
+    };
+    let rejected = rejected_columns();
+    (layout(event_schema(), &event_columns()), layout(schema(rejected), rejected))
+}
+
+/// A new range that begins with a record: it ends with the day of log time, before an offset, and after
+/// a number of records.
+pub(super) fn begin_day(
+    partition: &Partition,
+    offset: i64,
+    log_time: i64,
+    before_offset: i64,
+    records: u64,
+) -> Range {
+    let file = ArchiveFile {
+        date: format_date(log_time),
+        source_id: partition.source_id.to_string(),
+        partition: partition.name.to_string(),
+        first: offset,
+        last: offset,
+    };
+    let log_time = (log_time.div_euclid(DAY) + 1) * DAY;
+    Range::begin(file, RangeEnd { offset: before_offset, log_time, records }, None)
+}
+
 /// The records of a batch that are not in a range yet.
-struct Rest<'a> {
+pub(super) struct Rest<'a> {
     batch: &'a Batch,
     event: usize,
     rejected: usize,
 }
 
 impl<'a> Rest<'a> {
+    /// All records of a batch.
+    pub(super) fn of(batch: &'a Batch) -> Self {
+        Self { batch, event: 0, rejected: 0 }
+    }
+
     /// Offset and log time of the next record.
-    fn next(&self) -> Option<(i64, i64)> {
+    pub(super) fn next(&self) -> Option<(i64, i64)> {
         let event = self.batch.event_offsets().get(self.event);
         let event = event.map(|offset| (*offset, self.batch.event_log_times()[self.event]));
         let rejected = self.batch.rejected.get(self.rejected).map(|r| (r.offset, r.log_time));
@@ -178,7 +199,7 @@ impl<'a> Rest<'a> {
     }
 
     /// Takes the records before an end; offsets and log times ascend.
-    fn take(&mut self, end: RangeEnd) -> Part<'a> {
+    pub(super) fn take(&mut self, end: RangeEnd) -> Part<'a> {
         let offsets = &self.batch.event_offsets()[self.event..];
         let log_times = &self.batch.event_log_times()[self.event..];
         let rejected = &self.batch.rejected[self.rejected..];

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use lapwing_event::archive::{
-    ARCHIVE_VERSION, ArchiveFile, META_DIGEST, META_LOG_TIME, META_RECORDS, META_VERSION, Table,
+    ARCHIVE_VERSION, ArchiveFile, META_DIGEST, META_LOG_TIME, META_PARTITIONED_BY, META_RECORDS,
+    META_VERSION, Table,
 };
 use lapwing_event::{Partition, RejectedAt};
 use xxhash_rust::xxh3::Xxh3;
@@ -14,16 +15,27 @@ use xxhash_rust::xxh3::Xxh3;
 use super::ArchiveReport;
 use super::error::ArchiveError;
 use super::existing::{Held, HeldRecords};
+use super::folder::{Stage, Temporary};
 use super::rejected::rejected_rows;
-use super::table::{TableFile, TableLayout};
+use super::table::{TableFile, TableLayout, WholeFile};
 
 /// What the ranges of a partition share.
 #[derive(Debug)]
 pub(super) struct RangeContext<'a> {
     pub(super) root: &'a Path,
+    /// Where files are written until they are whole; beside their final names if there is none.
+    pub(super) stage: Option<&'a Stage>,
     pub(super) partition: &'a Partition,
     pub(super) events: &'a TableLayout,
     pub(super) rejected: &'a TableLayout,
+}
+
+/// A file of a range that is whole and synced, under its temporary name.
+#[derive(Debug)]
+pub(super) struct RangeFile {
+    pub(super) file: ArchiveFile,
+    pub(super) table: Table,
+    pub(super) whole: WholeFile,
 }
 
 /// Where a range ends, whichever comes first.
@@ -175,24 +187,45 @@ impl Range {
         cx: &RangeContext,
         report: &mut ArchiveReport,
     ) -> Result<(), ArchiveError> {
-        let metadata = [
+        for RangeFile { file, table, whole } in self.complete(digest, cx)? {
+            whole.temporary.keep(&cx.root.join(file.path(table)))?;
+            match table {
+                Table::Rejected => report.rejected_written += whole.rows,
+                _ => report.events_written += whole.rows,
+            }
+            report.files_written += 1;
+            report.bytes_written += whole.size_bytes;
+        }
+        Ok(())
+    }
+
+    /// Ends the range where it is: its files, still under their temporary names.
+    pub(super) fn staged(self, cx: &RangeContext) -> Result<Vec<RangeFile>, ArchiveError> {
+        let digest = format!("{:032x}", self.digest.digest128());
+        self.complete(digest, cx)
+    }
+
+    /// The rejected records come first: replays find a range by its events.
+    fn complete(self, digest: String, cx: &RangeContext) -> Result<Vec<RangeFile>, ArchiveError> {
+        let mut metadata = vec![
             (META_VERSION, ARCHIVE_VERSION.to_owned()),
             (META_LOG_TIME, cx.partition.log_time_origin.word().to_owned()),
             (META_RECORDS, self.records.to_string()),
             (META_DIGEST, digest),
         ];
-        let complete = |file: Option<TableFile>| file.map(|f| f.complete(&metadata)).transpose();
-        let rejected = complete(self.rejected)?;
-        let events = complete(self.events)?;
-        let rejected = rejected.map(|f| (f, Table::Rejected, &mut report.rejected_written));
-        let events = events.map(|f| (f, Table::Events, &mut report.events_written));
-        for (file, table, rows_written) in [rejected, events].into_iter().flatten() {
-            file.temporary.keep(&cx.root.join(self.file.path(table)))?;
-            *rows_written += file.rows;
-            report.files_written += 1;
-            report.bytes_written += file.size_bytes;
+        metadata.extend(cx.partition.split.to_text().map(|text| (META_PARTITIONED_BY, text)));
+        let mut files = Vec::new();
+        for (table, file) in [(Table::Rejected, self.rejected), (Table::Events, self.events)] {
+            let Some(file) = file else { continue };
+            let whole = file.complete(&metadata)?;
+            files.push(RangeFile { file: self.file.clone(), table, whole });
         }
-        Ok(())
+        Ok(files)
+    }
+
+    /// The files at hand.
+    pub(super) fn open_tables(&mut self) -> impl Iterator<Item = &mut TableFile> {
+        [&mut self.events, &mut self.rejected].into_iter().flatten()
     }
 }
 
@@ -203,10 +236,16 @@ fn open<'a>(
     cx: &RangeContext,
 ) -> Result<&'a mut TableFile, ArchiveError> {
     if slot.is_none() {
-        let path = cx.root.join(file.path(table));
-        let folder = path.parent().expect("a file of an archive lies in a folder");
         let layout = if table == Table::Events { cx.events } else { cx.rejected };
-        *slot = Some(TableFile::create(folder, &file.partition, file.first, layout)?);
+        let temporary = match cx.stage {
+            Some(stage) => Temporary::staged(stage, table, file)?,
+            None => {
+                let path = cx.root.join(file.path(table));
+                let folder = path.parent().expect("a file of an archive lies in a folder");
+                Temporary::create(folder, &file.partition, file.first)?
+            }
+        };
+        *slot = Some(TableFile::new(temporary, layout)?);
     }
     Ok(slot.as_mut().expect("filled above"))
 }

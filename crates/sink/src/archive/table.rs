@@ -2,7 +2,7 @@
 //! at places that depend on the rows alone, so that the same rows make the same bytes.
 
 use std::fs::File;
-use std::path::Path;
+use std::io::{self, Write};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
@@ -12,6 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use sha2::{Digest, Sha256};
 
 use super::error::{ArchiveError, cannot_encode, cannot_write};
 use super::folder::Temporary;
@@ -29,7 +30,7 @@ pub(super) struct TableLayout {
 #[derive(Debug)]
 pub(super) struct TableFile {
     temporary: Temporary,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<HashedFile>,
     rows_per_row_group: usize,
     rows: u64,
     group_rows: usize,
@@ -43,17 +44,36 @@ pub(super) struct WholeFile {
     pub(super) temporary: Temporary,
     pub(super) rows: u64,
     pub(super) size_bytes: u64,
+    /// SHA-256 of its bytes.
+    pub(super) sha256: [u8; 32],
+}
+
+/// A file whose bytes are hashed as they are written.
+#[derive(Debug)]
+struct HashedFile {
+    file: File,
+    hash: Sha256,
+}
+
+impl Write for HashedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 impl TableFile {
-    /// Creates the file in its folder.
-    pub(super) fn create(
-        folder: &Path,
-        partition: &str,
-        first: i64,
+    /// Begins to write a file that was created.
+    pub(super) fn new(
+        (temporary, file): (Temporary, File),
         layout: &TableLayout,
     ) -> Result<Self, ArchiveError> {
-        let (temporary, file) = Temporary::create(folder, partition, first)?;
+        let file = HashedFile { file, hash: Sha256::new() };
         let options = ArrowWriterOptions::new()
             .with_properties(layout.properties.clone())
             .with_skip_arrow_metadata(true);
@@ -106,7 +126,18 @@ impl TableFile {
         len
     }
 
-    fn end_row_group(&mut self) -> Result<(), ArchiveError> {
+    /// What the encoder holds of the row group at hand, bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.writer.memory_size()
+    }
+
+    /// The bytes written and those at hand, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    /// Ends the row group at hand, which gives its memory back.
+    pub(super) fn end_row_group(&mut self) -> Result<(), ArchiveError> {
         self.group_rows = 0;
         self.group_bytes = 0;
         self.writer.flush().map_err(cannot_encode(self.temporary.path()))
@@ -118,10 +149,11 @@ impl TableFile {
         for (key, value) in metadata {
             writer.append_key_value_metadata(KeyValue::new((*key).to_owned(), value.clone()));
         }
-        let file = writer.into_inner().map_err(cannot_encode(temporary.path()))?;
+        let HashedFile { file, hash } =
+            writer.into_inner().map_err(cannot_encode(temporary.path()))?;
         file.sync_all().map_err(cannot_write(temporary.path()))?;
         let size_bytes = file.metadata().map_err(cannot_write(temporary.path()))?.len();
-        Ok(WholeFile { temporary, rows, size_bytes })
+        Ok(WholeFile { temporary, rows, size_bytes, sha256: hash.finalize().into() })
     }
 }
 

@@ -80,21 +80,21 @@ fn a_second_writer_is_refused_until_the_first_is_done() {
 }
 
 #[test]
-fn files_after_an_offset_are_put_aside_and_written_again() {
+fn those_who_add_files_keep_a_replay_out_and_not_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = lapwing_sink::share(folder.path()).expect("shared");
+    let second = lapwing_sink::share(folder.path()).expect("shared");
+    Archive::open(folder.path(), SMALL).expect_err("others add files");
+    drop((first, second));
+    Archive::open(folder.path(), SMALL).expect("opened");
+}
+
+#[test]
+fn the_next_offset_follows_the_last_that_is_held() {
     let folder = tempfile::tempdir().expect("a folder");
     let records = records(150, MIDNIGHT);
     write(folder.path(), SMALL, &batches(&records, 64)).expect("written");
     let partition = batches(&records, 64)[0].partition.clone();
     let next = lapwing_sink::next_offset(folder.path(), &partition).expect("listed");
     assert_eq!(next, 150);
-    let aside = lapwing_sink::set_aside(folder.path(), &partition, 100).expect("renamed");
-    assert!(!aside.is_empty());
-    assert!(
-        aside.iter().all(|p| p.to_string_lossy().ends_with(".parquet.set-aside") && p.exists())
-    );
-    let next = lapwing_sink::next_offset(folder.path(), &partition).expect("listed");
-    assert_eq!(next, 100);
-    let report = write(folder.path(), SMALL, &batches(&records, 64)).expect("written again");
-    assert_eq!(report.ranges_unchanged, 1);
-    assert!(report.files_written > 0);
 }

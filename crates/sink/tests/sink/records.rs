@@ -7,7 +7,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use lapwing_event::{
     Batch, Event, EventColumns, FieldId, LogTimeOrigin, Partition, Reject, RejectReason,
-    RejectedAt, RejectedRecord, event_schema,
+    RejectedAt, RejectedRecord, Split, event_schema,
 };
 
 /// 2026-11-22T00:00:00Z.
@@ -39,6 +39,7 @@ pub(crate) fn partition() -> Arc<Partition> {
         source_id: "gw1".into(),
         name: "0".into(),
         log_time_origin: LogTimeOrigin::Replayed,
+        split: Split::Whole,
     })
 }
 

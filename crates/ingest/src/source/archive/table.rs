@@ -9,8 +9,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
-use lapwing_event::archive::{ARCHIVE_VERSION, META_LOG_TIME, META_RECORDS, META_VERSION};
-use lapwing_event::{LogTimeOrigin, RejectReason, RejectedAt, RejectedRecord, event_schema};
+use lapwing_event::archive::{
+    ARCHIVE_VERSION, META_LOG_TIME, META_PARTITIONED_BY, META_RECORDS, META_VERSION,
+};
+use lapwing_event::{LogTimeOrigin, RejectReason, RejectedAt, RejectedRecord, Split, event_schema};
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -19,7 +21,7 @@ use parquet::file::metadata::ParquetMetaData;
 use super::super::SourceError;
 
 /// What the metadata of a file says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct About {
     /// Rows of the file.
     pub(super) rows: u64,
@@ -27,6 +29,8 @@ pub(super) struct About {
     pub(super) records: u64,
     /// Where its log time comes from.
     pub(super) origin: LogTimeOrigin,
+    /// How the records of its source are spread over partitions.
+    pub(super) split: Split,
 }
 
 /// A file of events.
@@ -120,6 +124,8 @@ fn about(path: &Path, metadata: &Arc<ParquetMetaData>) -> Result<About, SourceEr
         rows: u64::try_from(file.num_rows()).unwrap_or_default(),
         records: records.ok_or_else(|| bad(META_RECORDS))?,
         origin: origin.ok_or_else(|| bad(META_LOG_TIME))?,
+        split: Split::from_text(value(META_PARTITIONED_BY))
+            .ok_or_else(|| bad(META_PARTITIONED_BY))?,
     })
 }
 

@@ -1,0 +1,65 @@
+//! What can go wrong with a checkpoint, and the way out.
+
+/// Why a checkpoint cannot be used. What was committed before still holds.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A place that is none.
+    #[error("{place}: {reason}")]
+    Place {
+        /// What the configuration says.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store does not answer, or refuses.
+    #[error("{path}: the store says: {source}; check the folder or the bucket and its rights")]
+    Store {
+        /// The object.
+        path: String,
+        /// What it said.
+        source: object_store::Error,
+    },
+    /// A manifest that is not as it was written.
+    #[error(
+        "{path}: the manifest is damaged: {reason}; restore it from a copy, or move the folder away to \
+         begin anew after what is archived"
+    )]
+    Manifest {
+        /// The object.
+        path: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A state that is not as it was written.
+    #[error(
+        "{path}: the detector state is damaged: {reason}; restore it from a copy, or move the folder away \
+         to begin anew after what is archived"
+    )]
+    State {
+        /// The object.
+        path: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A file of the archive that is gone or not as it was written.
+    #[error("{path}: {reason}; restore it from a copy: its manifest {manifest} names it")]
+    File {
+        /// The file.
+        path: String,
+        /// What does not fit.
+        reason: String,
+        /// The number of its manifest.
+        manifest: u64,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn store(path: impl ToString, source: object_store::Error) -> Self {
+        Self::Store { path: path.to_string(), source }
+    }
+
+    /// Whether trying again may help: the store did not do what it was asked, and nothing is damaged.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}

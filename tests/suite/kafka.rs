@@ -1,0 +1,1 @@
+//! `run` on topics of a real broker.
