@@ -13,6 +13,7 @@ use arrow_array::{Array, StringArray};
 use lapwing_event::{Batch, FieldId, Message, Partition};
 
 use crate::entry::NO_FILE;
+use crate::gap;
 use crate::plan::Plan;
 use crate::row::Columns;
 use crate::rule::RuleSet;
@@ -145,6 +146,8 @@ impl Detector {
         if let Some(log_time) = batch.log_time() {
             self.advance_into(log_time, &mut pushed.messages);
         }
+        let gaps = batch.rejected.iter().filter_map(|r| gap::messages(r, &self.partition));
+        pushed.messages.extend(gaps.flatten());
         pushed.late_rows.dedup();
         pushed
     }

@@ -12,6 +12,7 @@ mod covered;
 mod detector;
 mod entry;
 mod episode;
+mod gap;
 mod key;
 mod keys;
 mod loss;

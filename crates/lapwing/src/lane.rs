@@ -91,6 +91,8 @@ pub(crate) struct Lane<'a> {
     jobs: Sender<Job>,
     progress: Arc<Progress>,
     known_until: i64,
+    /// Nothing says yet where reading began.
+    is_first: bool,
     epoch_began: Option<Instant>,
     archived: ArchiveReport,
     numbers: Arc<Mutex<LaneNumbers>>,
@@ -120,7 +122,7 @@ impl<'a> Lane<'a> {
         (jobs, progress): (Sender<Job>, Arc<Progress>),
         numbers: Arc<Mutex<LaneNumbers>>,
     ) -> anyhow::Result<Self> {
-        let known_until = resume.known_until;
+        let (known_until, is_first) = (resume.known_until, resume.cursor.is_none());
         let recorder = Recorder {
             partition: partition.clone(),
             memory: options.memory.clone(),
@@ -153,6 +155,7 @@ impl<'a> Lane<'a> {
             jobs,
             progress,
             known_until,
+            is_first,
             epoch_began: None,
             archived: ArchiveReport::default(),
             numbers,
@@ -165,6 +168,13 @@ impl<'a> Lane<'a> {
     /// # Errors
     /// What makes going on impossible; what was not committed is read again.
     pub(crate) fn run(&mut self, must_rest: impl Fn() -> bool) -> anyhow::Result<Rested> {
+        if self.is_first {
+            // A crash in the first epoch must not begin at another place.
+            self.end_epoch()?;
+            while self.jobs.capacity() < self.jobs.max_capacity() && !must_rest() {
+                std::thread::sleep(WAIT_FOR_ROOM);
+            }
+        }
         // Alerts of rules that are gone are closed by the state that was read.
         self.send_raised()?;
         while !must_rest() {
@@ -235,7 +245,8 @@ impl<'a> Lane<'a> {
     fn end_epoch(&mut self) -> anyhow::Result<()> {
         self.epoch_began = None;
         let recorder = self.pipeline.sink_mut();
-        let (first_offset, records) = (recorder.span.map_or(0, |span| span.0), recorder.records);
+        let first_offset = recorder.span.map_or(self.source.next_offset(), |span| span.0);
+        let records = recorder.records;
         let (files, unarchived) = recorder.end_epoch()?;
         // They are in the archive now.
         drop(self.source.take_steps());

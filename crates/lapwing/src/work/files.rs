@@ -47,7 +47,7 @@ pub(super) fn start(shared: &Arc<Shared>, index: usize) -> anyhow::Result<JoinHa
             Some(opened) => Ok(opened),
             None => open(&shared, source, claimed),
         });
-        rest.must_rest.store(true, Ordering::Relaxed);
+        rest.has_rested.store(true, Ordering::Relaxed);
         drop(watcher.join());
         if progress.is_lost.load(Ordering::Relaxed) {
             shared.fail(anyhow::anyhow!(
@@ -63,14 +63,17 @@ fn tell_when_it_is_time(shared: &Arc<Shared>, rest: &Arc<Rest>) -> JoinHandle<()
     let (shared, rest) = (shared.clone(), rest.clone());
     thread::spawn(move || {
         while !shared.must_rest.load(Ordering::Relaxed) {
-            if rest.must_rest.load(Ordering::Relaxed) {
+            if rest.has_rested.load(Ordering::Relaxed) {
                 return;
             }
             thread::sleep(LOOK_EVERY);
         }
         rest.must_rest.store(true, Ordering::Relaxed);
         let told = Instant::now();
-        while told.elapsed() < shared.config.stop_timeout && Arc::strong_count(&rest) > 1 {
+        while told.elapsed() < shared.config.stop_timeout {
+            if rest.has_rested.load(Ordering::Relaxed) {
+                return;
+            }
             thread::sleep(LOOK_EVERY);
         }
         rest.must_discard.store(true, Ordering::Relaxed);

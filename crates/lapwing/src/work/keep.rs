@@ -29,6 +29,8 @@ pub(super) struct Rest {
     pub(super) must_rest: AtomicBool,
     /// Finish nothing any more.
     pub(super) must_discard: AtomicBool,
+    /// It has come to rest.
+    pub(super) has_rested: AtomicBool,
 }
 
 /// Takes a partition over, and tries until the store answers.
