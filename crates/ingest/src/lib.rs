@@ -6,7 +6,7 @@ pub mod json;
 pub mod source;
 
 pub use decode::{DecodeOptions, KeepRaw};
-pub use source::kafka::{Decoders, LogTimeStep, ReadBefore, TopicCursor, TopicReader};
+pub use source::kafka::{Decoders, LentDecoder, LogTimeStep, ReadBefore, TopicCursor, TopicReader};
 pub use source::{
     ArchiveOptions, ArchiveSource, FollowCursor, FollowOptions, FollowSource, Next, RefusedLog,
     ReplayOptions, ReplaySource, Source, SourceError, SourceStats, Start, default_source_id,

@@ -18,6 +18,7 @@ pub(crate) use claim::{Claimed, Resume, claim};
 pub use error::CheckpointError;
 pub(crate) use manifest::sha256;
 pub use manifest::{
-    AlertsEntry, ClaimEntry, Cursor, Entry, EpochEntry, FileEntry, Manifest, StateEntry,
+    AlertsEntry, ClaimEntry, Cursor, Entry, EpochEntry, FileEntry, MANIFEST_VERSION, Manifest,
+    StateEntry,
 };
-pub use store::{ChainStore, Place};
+pub use store::{ChainStore, Place, chains};

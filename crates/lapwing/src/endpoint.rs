@@ -29,14 +29,15 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a request may take: it is one packet on loopback.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Numbers are shown every second; work that has shown none for so long is stuck.
+/// Numbers are shown four times a second; work that has shown none for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// How long accepting waits after a failure, for instance for want of file handles.
 const RETRY_ACCEPT_AFTER: Duration = Duration::from_secs(1);
 
-/// How often the work shows its numbers: well below the 15 s at which Prometheus usually asks.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// How often the work shows its numbers: well below the 15 s at which Prometheus usually asks, and often
+/// enough for a script that waits for something.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 /// Where the work shows its numbers.
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ struct Shown {
 }
 
 impl Board {
-    /// Shows numbers, if the last ones are a second old.
+    /// Shows numbers, if the last ones are old enough.
     pub(crate) fn show(&self, numbers: impl FnOnce() -> Numbers) {
         if self.age().is_some_and(|age| age < SHOW_EVERY) {
             return;

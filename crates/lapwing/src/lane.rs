@@ -25,12 +25,15 @@ use crate::report::Report;
 /// How long a lane waits for a committer that is behind before it looks whether it must stop.
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(20);
 /// How often a lane shows its numbers.
-const SHOW_EVERY: Duration = Duration::from_millis(500);
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// A source of one partition that can go on where it was left.
 pub(crate) trait PartitionSource: Send {
     /// What comes next; it waits a moment for it.
     fn next(&mut self) -> Result<Next, SourceError>;
+
+    /// What was handed out last is done with; it may have held others up.
+    fn done(&mut self);
 
     /// What is needed to go on after what was handed out.
     fn cursor(&self) -> Cursor;
@@ -190,7 +193,9 @@ impl<'a> Lane<'a> {
             match self.source.next()? {
                 Next::Batch(batch) => {
                     self.epoch_began.get_or_insert_with(Instant::now);
-                    self.pipeline.take(batch)?;
+                    let taken = self.pipeline.take(batch);
+                    self.source.done();
+                    taken?;
                 }
                 Next::Idle { log_time } => self.pipeline.tick(&self.partition, log_time)?,
                 Next::End => return Ok(Rested::Told),
@@ -286,14 +291,14 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Shows the numbers, twice a second.
+    /// Shows the numbers, a few times a second.
     fn show(&mut self) {
         if self.last_shown.is_some_and(|at| at.elapsed() < SHOW_EVERY) {
             return;
         }
         self.last_shown = Some(Instant::now());
         let numbers = LaneNumbers {
-            report: self.pipeline.report().clone(),
+            report: self.pipeline.report().counters(),
             source: self.source.stats(),
             archived: self.archived,
             keys: self.pipeline.keys(),

@@ -39,6 +39,8 @@ pub struct Numbers {
     pub archived: ArchiveReport,
     /// Epochs and messages that wait for their manifests.
     pub commit_queue: usize,
+    /// What the encoders of all partitions hold, bytes.
+    pub encoder_bytes: usize,
     /// Partitions that are read.
     pub lanes: usize,
     /// Records of Kafka sources that were not read yet, by source.
@@ -84,6 +86,7 @@ impl Numbers {
             keys: 0,
             archived: ArchiveReport::default(),
             commit_queue: 0,
+            encoder_bytes: 0,
             lanes: 0,
             lag: Vec::new(),
             alert_latency_us: None,
@@ -280,6 +283,14 @@ pub static METRICS: &[Metric] = &[
         &[],
         "what waits for its manifest, over all partitions; at 4 a partition is read no further",
         |numbers, out| out.add(&[], numbers.commit_queue as u64),
+    ),
+    metric(
+        "lapwing_encoder_bytes",
+        Gauge,
+        "bytes",
+        &[],
+        "what the encoders of all partitions hold in memory; beyond `archive.memory_bytes` row groups become smaller",
+        |numbers, out| out.add(&[], numbers.encoder_bytes as u64),
     ),
     metric(
         "lapwing_partitions",

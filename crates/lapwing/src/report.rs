@@ -14,7 +14,7 @@ use lapwing_event::{Batch, FieldId, Level, Message, RejectReason, Status};
 pub const TOP_KEYS: usize = 5;
 
 /// Numbers of a run.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// Events.
     pub events: u64,
@@ -52,7 +52,7 @@ pub struct RuleAlerts {
     pub top: Vec<(u64, String)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct OpenAlert {
     rule: Arc<str>,
     level: Level,
@@ -157,6 +157,24 @@ impl Report {
             sum.late += stats.late;
             sum.duplicates += stats.duplicates;
             sum.evicted += stats.evicted;
+        }
+    }
+
+    /// The numbers without what is known of each alert.
+    pub fn counters(&self) -> Self {
+        Self {
+            events: self.events,
+            kinds: self.kinds.clone(),
+            rejected: self.rejected.clone(),
+            corrected: self.corrected,
+            clamped: self.clamped,
+            late: self.late,
+            messages: self.messages.clone(),
+            rules: BTreeMap::new(),
+            highest: self.highest,
+            stats: self.stats.clone(),
+            detect_us: self.detect_us.clone(),
+            open: HashMap::new(),
         }
     }
 

@@ -113,7 +113,7 @@ pub(crate) fn work(
             std::panic::resume_unwind(panic);
         }
     }
-    board.show_now(|| shared.registry.numbers(&shared.options.rules, &shared.outbox));
+    board.show_now(|| shared.registry.numbers(&shared.options, &shared.outbox));
     shared.registry.say_totals();
     let failure = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(Ok(()), Err)
@@ -148,7 +148,7 @@ fn watch(shared: &Shared, board: &Board) {
     let mut said_blind = BTreeSet::new();
     while !shared.must_rest.load(Ordering::Relaxed) {
         std::thread::sleep(LOOK_EVERY);
-        board.show(|| shared.registry.numbers(&shared.options.rules, &shared.outbox));
+        board.show(|| shared.registry.numbers(&shared.options, &shared.outbox));
         say_blind(shared, &mut said_blind);
     }
 }

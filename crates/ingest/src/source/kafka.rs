@@ -20,4 +20,4 @@ pub use consumer::{
 #[cfg(feature = "kafka")]
 pub use error::KafkaSourceError;
 pub use log_time::LogTimeStep;
-pub use reader::{Decoders, ReadBefore, TopicCursor, TopicReader};
+pub use reader::{Decoders, LentDecoder, ReadBefore, TopicCursor, TopicReader};

@@ -74,7 +74,7 @@ impl ArchivePlace {
             place: file.path.display().to_string(),
             reason: format!("cannot be read for its upload: {error}"),
         };
-        let failed = |error| CheckpointError::store(to, error);
+        let failed = |error| CheckpointError::store(to.to_string(), error);
         let bytes = std::fs::read(&file.path).map_err(unreadable)?;
         if bytes.len() <= PART_BYTES {
             let put = self.place.store.put(to, PutPayload::from(bytes)).await;
@@ -94,9 +94,9 @@ impl ArchivePlace {
             Err(Error::NotFound { .. }) => match self.place.store.head(&to).await {
                 Ok(_) => Ok(true),
                 Err(Error::NotFound { .. }) => Ok(false),
-                Err(error) => Err(CheckpointError::store(to, error)),
+                Err(error) => Err(CheckpointError::store(to.to_string(), error)),
             },
-            Err(error) => Err(CheckpointError::store(to, error)),
+            Err(error) => Err(CheckpointError::store(to.to_string(), error)),
         }
     }
 
@@ -108,7 +108,7 @@ impl ArchivePlace {
         claim: u64,
     ) -> Result<u64, CheckpointError> {
         let folder = Path::from_iter([STAGED, &*partition.source_id, &*partition.name]);
-        let failed = |error| CheckpointError::store(&folder, error);
+        let failed = |error| CheckpointError::store(folder.to_string(), error);
         let found: Vec<_> =
             self.place.store.list(Some(&folder)).try_collect().await.map_err(failed)?;
         let mut removed = 0;
@@ -116,7 +116,9 @@ impl ArchivePlace {
             match self.place.store.delete(&object.location).await {
                 Ok(()) => removed += 1,
                 Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(CheckpointError::store(object.location, error)),
+                Err(error) => {
+                    return Err(CheckpointError::store(object.location.to_string(), error));
+                }
             }
         }
         Ok(removed)

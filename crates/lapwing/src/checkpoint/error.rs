@@ -54,8 +54,8 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    pub(crate) fn store(path: impl ToString, source: object_store::Error) -> Self {
-        Self::Store { path: path.to_string(), source }
+    pub(crate) fn store(path: impl Into<String>, source: object_store::Error) -> Self {
+        Self::Store { path: path.into(), source }
     }
 
     /// Whether trying again may help: the store did not do what it was asked, and nothing is damaged.

@@ -236,6 +236,6 @@ impl Manifest {
 }
 
 /// SHA-256 as it stands in manifests.
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -162,7 +162,7 @@ impl ChainStore {
 
     async fn names(&self) -> Result<Vec<String>, CheckpointError> {
         let listed = self.store.list_with_delimiter(Some(&self.base)).await;
-        let listed = listed.map_err(|error| CheckpointError::store(&self.name, error))?;
+        let listed = listed.map_err(|error| CheckpointError::store(self.name.clone(), error))?;
         let names = listed.objects.iter().filter_map(|o| o.location.filename());
         Ok(names.map(str::to_owned).collect())
     }
@@ -250,7 +250,7 @@ pub async fn chains(place: &Place) -> Result<Vec<(String, String)>, CheckpointEr
         .list(None)
         .try_collect()
         .await
-        .map_err(|error| CheckpointError::store(&place.name, error))?;
+        .map_err(|error| CheckpointError::store(place.name.clone(), error))?;
     let mut chains: Vec<(String, String)> = listed
         .iter()
         .filter_map(|object| {

@@ -140,6 +140,8 @@ impl PartitionSource for FileLane {
         self.0.next_batch()
     }
 
+    fn done(&mut self) {}
+
     fn cursor(&self) -> Cursor {
         Cursor::Files(self.0.cursor())
     }

@@ -15,7 +15,8 @@ use lapwing_ingest::source::kafka::{
     TopicPartition, consume,
 };
 use lapwing_ingest::{
-    LogTimeStep, Next, ReadBefore, SourceError, SourceStats, TopicCursor, TopicReader,
+    Decoders, LentDecoder, LogTimeStep, Next, ReadBefore, SourceError, SourceStats, TopicCursor,
+    TopicReader,
 };
 use tracing::{info, warn};
 
@@ -236,13 +237,13 @@ impl LaneOpener {
         info!(source, partition, next_offset = cursor.next_offset, "reading");
         let reader = TopicReader::new(
             self.partition.clone(),
-            self.shared.decoders.clone(),
             &cursor,
             self.shared.config.sources[self.index].format,
             self.shared.config.max_future_skew,
             before,
         );
-        Ok(Box::new(TopicLane { outlet, reader, end: None }))
+        let decoders = self.shared.decoders.clone();
+        Ok(Box::new(TopicLane { outlet, reader, decoders, lent: None, end: None }))
     }
 }
 
@@ -250,6 +251,9 @@ impl LaneOpener {
 struct TopicLane {
     outlet: Outlet,
     reader: TopicReader,
+    decoders: Arc<Decoders>,
+    /// The decoder of the batch that is being worked on.
+    lent: Option<LentDecoder>,
     /// Where the partition ended when it was last asked for.
     end: Option<i64>,
 }
@@ -261,7 +265,8 @@ impl PartitionSource for TopicLane {
     fn next(&mut self) -> Result<Next, SourceError> {
         Ok(match self.outlet.next(WAIT) {
             Some(Arrival::Records(raw)) => {
-                self.reader.read(raw, now_us()).map_or(NOTHING, Next::Batch)
+                let decoder = self.lent.insert(self.decoders.lend());
+                self.reader.read(raw, now_us(), decoder).map_or(NOTHING, Next::Batch)
             }
             Some(Arrival::Lost { before }) => {
                 self.reader.lose(before, now_us()).map_or(NOTHING, Next::Batch)
@@ -273,6 +278,10 @@ impl PartitionSource for TopicLane {
             }
             None => NOTHING,
         })
+    }
+
+    fn done(&mut self) {
+        self.lent = None;
     }
 
     fn cursor(&self) -> Cursor {

@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use lapwing_detector::rule::RuleSet;
 use lapwing_ingest::SourceStats;
 use lapwing_sink::ArchiveReport;
 use tracing::info;
 
 use crate::committer::Progress;
-use crate::lane::LaneNumbers;
+use crate::lane::{LaneNumbers, LaneOptions};
 use crate::metrics::Numbers;
 use crate::outbox::Outbox;
 use crate::report::Report;
@@ -36,7 +35,7 @@ struct Running {
 }
 
 /// Sums over lanes.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 struct Totals {
     sources: BTreeMap<Arc<str>, SourceStats>,
     report: Report,
@@ -44,6 +43,11 @@ struct Totals {
 }
 
 impl Totals {
+    fn copy(&self) -> Self {
+        let (sources, archived) = (self.sources.clone(), self.archived);
+        Self { sources, report: self.report.counters(), archived }
+    }
+
     fn add(&mut self, source_id: &Arc<str>, numbers: &LaneNumbers) {
         self.sources.entry(source_id.clone()).or_default().add(&numbers.source);
         self.report.absorb(&numbers.report);
@@ -102,7 +106,7 @@ impl Registry {
     /// The sums, and the lanes that run.
     fn totals(&self) -> (Totals, Vec<Running>) {
         let lanes = self.lock();
-        let mut totals = lanes.ended.clone();
+        let mut totals = lanes.ended.copy();
         let running: Vec<Running> = lanes.running.values().cloned().collect();
         drop(lanes);
         for lane in &running {
@@ -113,9 +117,10 @@ impl Registry {
     }
 
     /// What the endpoint shows.
-    pub(super) fn numbers(&self, rules: &RuleSet, outbox: &Outbox) -> Numbers {
+    pub(super) fn numbers(&self, options: &LaneOptions, outbox: &Outbox) -> Numbers {
         let (totals, running) = self.totals();
-        let mut shown = Numbers::of(&totals.report, rules);
+        let mut shown = Numbers::of(&totals.report, &options.rules);
+        shown.encoder_bytes = options.memory.used_bytes();
         shown.archived = totals.archived;
         let sources = totals.sources.into_iter();
         shown.sources = sources.map(|(id, stats)| (id.to_string(), stats)).collect();

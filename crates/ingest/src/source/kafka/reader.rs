@@ -26,9 +26,16 @@ pub struct TopicCursor {
     pub format: Option<String>,
 }
 
-/// The decoders that the partitions of a process share: as many decode at a time.
+/// The decoders that the partitions of a process share: whoever has one may decode, detect and encode, so
+/// that as few batches as there are decoders are in memory at a time.
 pub struct Decoders {
     idle: (Sender<Decoder>, Receiver<Decoder>),
+}
+
+/// A decoder that is lent out; it goes back when this is dropped.
+pub struct LentDecoder {
+    decoder: Option<Decoder>,
+    back: Sender<Decoder>,
 }
 
 impl Decoders {
@@ -42,11 +49,24 @@ impl Decoders {
     }
 
     /// Lends a decoder out, as soon as there is one.
-    fn with<T>(&self, work: impl FnOnce(&mut Decoder) -> T) -> T {
-        let mut decoder = self.idle.1.recv().expect("the other end is held too");
-        let result = work(&mut decoder);
-        self.idle.0.send(decoder).expect("the other end is held too");
-        result
+    pub fn lend(&self) -> LentDecoder {
+        let decoder = self.idle.1.recv().expect("the other end is held too");
+        LentDecoder { decoder: Some(decoder), back: self.idle.0.clone() }
+    }
+}
+
+impl LentDecoder {
+    fn decoder(&mut self) -> &mut Decoder {
+        self.decoder.as_mut().expect("it is there until it goes back")
+    }
+}
+
+impl Drop for LentDecoder {
+    fn drop(&mut self) {
+        if let Some(decoder) = self.decoder.take() {
+            // If everybody has gone, nobody needs it.
+            drop(self.back.try_send(decoder));
+        }
     }
 }
 
@@ -64,7 +84,6 @@ pub struct ReadBefore {
 /// Reads one partition.
 pub struct TopicReader {
     partition: Arc<Partition>,
-    decoders: Arc<Decoders>,
     builder: BatchBuilder,
     format: Option<&'static dyn Format>,
     next_offset: i64,
@@ -78,7 +97,6 @@ impl TopicReader {
     /// Reads on from a cursor.
     pub fn new(
         partition: Arc<Partition>,
-        decoders: Arc<Decoders>,
         cursor: &TopicCursor,
         format: Option<&'static dyn Format>,
         max_future_skew: i64,
@@ -88,7 +106,6 @@ impl TopicReader {
         let now = cursor.log_time.unwrap_or(i64::MIN);
         Self {
             partition,
-            decoders,
             builder: BatchBuilder::default(),
             format: format.or(found),
             next_offset: cursor.next_offset,
@@ -131,12 +148,16 @@ impl TopicReader {
 
     /// The next records, read when the clock shows `clock` (microseconds); `None` if they were all read
     /// before.
-    pub fn read(&mut self, mut raw: RawBatch, clock: i64) -> Option<Batch> {
+    pub fn read(
+        &mut self,
+        mut raw: RawBatch,
+        clock: i64,
+        decoder: &mut LentDecoder,
+    ) -> Option<Batch> {
         raw.records.retain(|record| record.offset >= self.next_offset);
         let last = raw.records.last()?.offset;
         let log_times = raw.records.iter().map(|r| self.log_time.of(r, clock)).collect();
-        let format = &mut self.format;
-        let chunk = self.decoders.with(|decoder| decoder.decode_batch(&raw, format));
+        let chunk = decoder.decoder().decode_batch(&raw, &mut self.format);
         let records = chunk.records();
         self.stats.bytes_read += raw.bytes.len() as u64;
         self.stats.records += records as u64;
@@ -214,8 +235,7 @@ mod tests {
             split: Split::Whole,
         });
         let cursor = TopicCursor { next_offset: 10, log_time: None, format: None };
-        let decoders = Decoders::new(1, DecodeOptions::default());
-        TopicReader::new(partition, decoders, &cursor, format, 0, ReadBefore::default())
+        TopicReader::new(partition, &cursor, format, 0, ReadBefore::default())
     }
 
     const EVENT: &[u8] = br#"{"time":"2026-11-22T16:01:13Z","kind":"tool"}"#;
@@ -229,7 +249,8 @@ mod tests {
         raw.push(12, Timestamp::Appended(5), Some(EVENT));
         raw.push(15, Timestamp::Appended(4), None);
         raw.push(16, Timestamp::Appended(6), Some(b""));
-        let batch = reader.read(raw, 100).expect("records");
+        let decoders = Decoders::new(1, DecodeOptions::default());
+        let batch = reader.read(raw, 100, &mut decoders.lend()).expect("records");
         assert_eq!(batch.event_offsets(), [12], "9 was read before");
         assert_eq!(batch.event_log_times(), [5]);
         let rejected: Vec<_> =
