@@ -388,7 +388,11 @@ fn failures_scattered_over_partitions_refuse_the_start_or_say_so_in_their_alerts
     broker.produce("scattered", (0..40).map(scattered));
     let group = Group::new(root.path(), "scattered", &broker.bootstrap(), "scattered", "");
     let refused = lapwing(&group.folder, &["run", "--config", "a.yml"]).exits(2);
-    assert!(refused.stderr.contains("does not say what it is partitioned_by"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("does not say what it is partitioned_by"),
+        "{}",
+        refused.stderr
+    );
     assert!(refused.stderr.contains("auth_failures"), "{}", refused.stderr);
     lapwing(&group.folder, &["check", "--config", "a.yml"]).exits(2);
 
@@ -408,8 +412,12 @@ fn poison_tombstones_and_gaps_are_kept_and_the_partition_goes_on() {
     let Some(broker) = Broker::get() else { return };
     let root = tempfile::tempdir().expect("a folder");
     broker.create_topic("poison", 1, &[]);
-    let value = |value: Option<&[u8]>| Record { value: value.map(<[u8]>::to_vec), ..Record::default() };
-    broker.produce("poison", [value(Some(&failure("203.0.113.1", 1))), value(None), value(Some(b""))]);
+    let value =
+        |value: Option<&[u8]>| Record { value: value.map(<[u8]>::to_vec), ..Record::default() };
+    broker.produce(
+        "poison",
+        [value(Some(&failure("203.0.113.1", 1))), value(None), value(Some(b""))],
+    );
     broker.produce("poison", [value(Some(b"{\"time\":")), value(Some(b"\xff\xfe"))]);
     let mut kept = broker.transaction("poison-kept");
     kept.produce("poison", [value(Some(&failure("203.0.113.1", 2)))]);
@@ -435,7 +443,10 @@ fn records_that_were_deleted_unread_raise_an_alert_and_are_never_skipped_silentl
     let root = tempfile::tempdir().expect("a folder");
     broker.create_topic("deleted", 1, &[]);
     let records = |range: std::ops::Range<usize>| {
-        range.map(|n| Record { value: Some(failure(&format!("203.0.113.{n}"), n)), ..Record::default() })
+        range.map(|n| Record {
+            value: Some(failure(&format!("203.0.113.{n}"), n)),
+            ..Record::default()
+        })
     };
     broker.produce("deleted", records(0..10));
     let group = Group::new(root.path(), "deleted", &broker.bootstrap(), "deleted", PARTIAL);

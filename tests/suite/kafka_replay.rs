@@ -32,14 +32,16 @@ impl<'a> Topic<'a> {
     }
 
     /// Simulated events, keyed by agent.
-    fn events(&self, seed: &str, events: &str) -> Vec<Record> {
-        let args = ["simulate", "--events", events, "--seed", seed, "--agents", "20"];
+    fn events(&self, seed: &str, events: usize) -> Vec<Record> {
+        let count = events.to_string();
+        let args = ["simulate", "--events", &count, "--seed", seed, "--agents", "20"];
         let lines = lapwing(self.path(), &args).exits(0).stdout;
         let record = |line: &str| {
             let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
             Record::new(event["agent"]["id"].as_str().unwrap_or_default(), line)
         };
-        lines.lines().map(record).collect()
+        // Of a few events the incidents alone would be more.
+        lines.lines().take(events).map(record).collect()
     }
 
     fn replay(&self, extra: &[&str]) -> Ran {
@@ -58,19 +60,19 @@ fn event(time: &str, agent: &str) -> String {
 /// Events, tombstones, no JSON, transactions of both ends, and a gap at the end of a partition.
 fn fill(topic: &Topic<'_>) {
     let Topic { broker, name, .. } = *topic;
-    broker.produce(name, topic.events("1", "3000"));
+    broker.produce(name, topic.events("1", 3000));
     broker.produce(name, [Record { key: Some(b"agent".to_vec()), ..Record::default() }]);
     broker.produce(name, [Record::new("k", "not json").on(1)]);
     let void = broker.transaction(&format!("{name}-void"));
-    void.produce(name, topic.events("2", "500"));
+    void.produce(name, topic.events("2", 500));
     void.abort();
     let valid = broker.transaction(&format!("{name}-valid"));
-    valid.produce(name, topic.events("3", "500"));
+    valid.produce(name, topic.events("3", 500));
     valid.commit();
-    broker.produce(name, topic.events("4", "1000"));
+    broker.produce(name, topic.events("4", 1000));
     // The last records of partition 2 never come, nor do the marks that end transactions.
     let void = broker.transaction(&format!("{name}-end"));
-    void.produce(name, topic.events("5", "300").into_iter().map(|record| record.on(2)));
+    void.produce(name, topic.events("5", 300).into_iter().map(|record| record.on(2)));
     void.abort();
 }
 
@@ -103,7 +105,7 @@ fn a_replay_of_a_topic_gives_the_same_bytes_again_and_so_does_its_archive() {
 fn a_group_that_is_spread_over_partitions_is_said_to_be_incomplete() {
     let Some(broker) = Broker::get() else { return };
     let topic = Topic::create(&broker, "replay-spread", 2);
-    broker.produce(topic.name, topic.events("1", "2000"));
+    broker.produce(topic.name, topic.events("1", 2000));
     let alerts = |extra: &[&str]| topic.replay(extra).exits(0).messages();
     let is_partial = |alert: &serde_json::Value| {
         alert["incomplete_because"]
@@ -125,8 +127,8 @@ fn a_part_of_a_topic_is_replayed_by_offsets() {
     let on = |partition: i32, records: Vec<Record>| {
         records.into_iter().map(move |record| record.on(partition))
     };
-    broker.produce(topic.name, on(0, topic.events("1", "300")));
-    broker.produce(topic.name, on(1, topic.events("2", "200")));
+    broker.produce(topic.name, on(0, topic.events("1", 300)));
+    broker.produce(topic.name, on(1, topic.events("2", 200)));
     let read = |extra: &[&str], records: &str| {
         let ran = topic.replay(extra).exits(0);
         assert!(ran.stderr.contains(&format!("read       {records} records")), "{}", ran.stderr);
@@ -173,20 +175,19 @@ fn since_and_until_go_by_log_time() {
     let minutes = [0, 1, 2, 5, 3, 6, 4, 9];
     broker.produce(topic.name, minutes.map(at));
     let time = |n: i64| lapwing_event::time::format_time(minute(n) * 1000).to_string();
-    for (since, until, records, outside) in [
-        (None, Some(5), "3 records", 5),
-        (Some(5), None, "5 records", 0),
-        (Some(5), Some(6), "2 records", 1),
-        (Some(3), Some(9), "4 records", 1),
-        (Some(7), None, "1 record", 0),
-        (Some(10), None, "0 records", 0),
+    for (since, until, records) in [
+        (None, Some(5), "3 records"),
+        (Some(5), None, "5 records"),
+        (Some(5), Some(6), "2 records"),
+        (Some(3), Some(9), "4 records"),
+        (Some(7), None, "1 record"),
+        (Some(10), None, "0 records"),
     ] {
         let (since, until) = (since.map(time), until.map(time));
         let since = since.iter().flat_map(|time| ["--since", time]);
         let args: Vec<&str> = since.chain(until.iter().flat_map(|t| ["--until", t])).collect();
         let ran = topic.replay(&args).exits(0);
         assert!(ran.stderr.contains(&format!("read       {records},")), "{args:?}: {}", ran.stderr);
-        assert_eq!(ran.stderr.contains("left out"), outside > 0, "{args:?}: {}", ran.stderr);
     }
 }
 
@@ -215,10 +216,10 @@ fn an_open_transaction_ends_a_partition_and_an_empty_topic_is_no_error() {
     let topic = Topic::create(&broker, "replay-open", 2);
     let empty = topic.replay(&[]).exits(0);
     assert!(empty.stderr.contains("read       0 records"), "{}", empty.stderr);
-    broker.produce(topic.name, topic.events("1", "50").into_iter().map(|record| record.on(0)));
+    broker.produce(topic.name, topic.events("1", 50).into_iter().map(|record| record.on(0)));
     let open = broker.transaction("replay-open");
-    open.produce(topic.name, topic.events("2", "50").into_iter().map(|record| record.on(0)));
-    broker.produce(topic.name, topic.events("3", "50").into_iter().map(|record| record.on(0)));
+    open.produce(topic.name, topic.events("2", 50).into_iter().map(|record| record.on(0)));
+    broker.produce(topic.name, topic.events("3", 50).into_iter().map(|record| record.on(0)));
     let ran = topic.replay(&[]).exits(0);
     assert!(ran.stderr.contains("read       50 records"), "{}", ran.stderr);
     open.commit();
@@ -230,7 +231,7 @@ fn an_open_transaction_ends_a_partition_and_an_empty_topic_is_no_error() {
 fn properties_of_librdkafka_log_in_and_a_wrong_password_is_said_at_once() {
     let Some(broker) = Broker::get() else { return };
     let topic = Topic::create(&broker, "replay-sasl", 1);
-    broker.produce(topic.name, topic.events("1", "10"));
+    broker.produce(topic.name, topic.events("1", 10));
     let address = format!("kafka://{}/{}", broker.sasl_bootstrap(), topic.name);
     let user = format!("sasl.username={SASL_USER}");
     let args = [

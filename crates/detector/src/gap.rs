@@ -48,9 +48,10 @@ fn opened(rejected: &RejectedAt, partition: &Partition) -> Alert {
             "Of {} partition {}, {}; what they would have shown is not known",
             partition.source_id, partition.name, rejected.record.detail
         ),
-        next_step: "Keep the topic's records for longer than Lapwing may be down (retention.ms), and \
+        next_step:
+            "Keep the topic's records for longer than Lapwing may be down (retention.ms), and \
                     look why it was behind; if somebody deleted them on purpose, find out who."
-            .into(),
+                .into(),
         count: 1,
         value: Fixed::from(1),
         by_reason: BTreeMap::new(),
