@@ -1,11 +1,15 @@
 //! `replay` of topics of a real broker.
 
+use std::collections::HashSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::broker::{Broker, PLAIN_PASSWORD, Record, SASL_USER};
 use crate::program::{Ran, command, files, lapwing, ran};
 use crate::raw_record::{RawRecord, produce_raw};
+use crate::running::{Running, wait};
 
 /// Records whose log time is the broker's, which the program cannot know better.
 const BY_BROKER: [(&str, &str); 1] = [("message.timestamp.type", "LogAppendTime")];
@@ -102,6 +106,80 @@ fn a_replay_of_a_topic_gives_the_same_bytes_again_and_so_does_its_archive() {
 }
 
 #[test]
+fn a_replay_of_a_topic_raises_what_run_raised() {
+    let Some(broker) = Broker::get() else { return };
+    let topic = Topic::create(&broker, "replay-run", 3);
+    fill(&topic);
+    let config = format!(
+        "sources:\n  - id: agents\n    type: kafka\n    brokers: '{}'\n    partial: accept\n    \
+         group: replay-run\n    topics: [{{name: replay-run, partitioned_by: [agent.id]}}]\n\
+         state: state\narchive: {{path: archive, epoch: 1s}}\n\
+         alerts: {{file: alerts.jsonl, stdout: none}}\n",
+        broker.bootstrap()
+    );
+    fs::write(topic.path().join("lapwing.yml"), config).expect("a file");
+    let running = Running::start(topic.path());
+    wait(topic.path(), "everything is archived", || {
+        let archived = lapwing(topic.path(), &["replay", "archive"]);
+        archived.stderr.contains("read       4,502 records")
+    });
+    running.stop(topic.path());
+    let archived = lapwing(topic.path(), &["replay", "archive", "-o", "json"]).exits(0);
+    let replayed = topic.replay(&["--source", "agents", "--partitioned-by", "agent.id"]).exits(0);
+    assert!(archived.sorted() == replayed.sorted(), "the archive of run and the topic");
+    let live = fs::read_to_string(topic.path().join("alerts.jsonl")).expect("alerts");
+    let live: HashSet<&str> = live.lines().collect();
+    let is_at_end = |line: &&str| line.contains("\"open_at_end\":true");
+    for line in replayed.stdout.lines().filter(|line| !is_at_end(line)) {
+        assert!(live.contains(line), "not raised by run: {line}");
+    }
+}
+
+#[test]
+fn more_partitions_than_are_read_side_by_side_are_read_in_turn() {
+    let Some(broker) = Broker::get() else { return };
+    let topic = Topic::create(&broker, "replay-many", 40);
+    broker.produce(topic.name, topic.events("1", 4000));
+    let once = topic.replay(&["--batch-rows", "10"]).exits(0);
+    assert!(once.stderr.contains("read       4,000 records"), "{}", once.stderr);
+    assert!(once.stderr.contains("40 partitions"), "{}", once.stderr);
+    assert!(once.stdout == topic.replay(&["--batch-rows", "10"]).exits(0).stdout, "again");
+}
+
+#[test]
+fn records_that_are_deleted_while_a_replay_is_on_its_way_are_said_to_be_lost() {
+    let Some(broker) = Broker::get() else { return };
+    let topic = Topic::create(&broker, "replay-deleted", 2);
+    // Alerts enough to fill the pipe that nobody reads: the replay waits, having read partition 0 and
+    // fetched the beginning of partition 1.
+    let denied = |n: usize| {
+        let target = format!("http://169.254.169.254/latest/meta-data/iam/role-{n}");
+        format!(
+            r#"{{"time":"2026-11-22T00:00:00Z","product":"openclaw","kind":"tool","outcome":"denied","tool":{{"name":"fetch","target":"{target}"}}}}"#
+        )
+    };
+    broker.produce(topic.name, (0..500).map(|n| Record::new("k", denied(n)).on(0)));
+    let padding = "x".repeat(500_000);
+    let long = |n: usize| {
+        format!(r#"{{"time":"2026-11-22T00:00:00Z","kind":"tool","id":"{n}","pad":"{padding}"}}"#)
+    };
+    broker.produce(topic.name, (0..80).map(|n| Record::new("k", long(n)).on(1)));
+    let mut child = command(topic.path())
+        .args(["replay", &topic.address(), "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut first = [0];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("an alert");
+    broker.delete_records(topic.name, 1, 70);
+    let ran = ran(child.wait_with_output().expect("it ends")).exits(0);
+    assert!(ran.stderr.contains("records were deleted before they were read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("lost                  1"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("lapwing.gap"), "an alert of its own");
+}
+
+#[test]
 fn a_group_that_is_spread_over_partitions_is_said_to_be_incomplete() {
     let Some(broker) = Broker::get() else { return };
     let topic = Topic::create(&broker, "replay-spread", 2);
@@ -174,7 +252,7 @@ fn since_and_until_go_by_log_time() {
     // Log time is the running maximum: what is written for minute 3 has that of minute 5.
     let minutes = [0, 1, 2, 5, 3, 6, 4, 9];
     broker.produce(topic.name, minutes.map(at));
-    let time = |n: i64| lapwing_event::time::format_time(minute(n) * 1000).to_string();
+    let time = |n: i64| lapwing_event::time::format_time(minute(n) * 1000);
     for (since, until, records) in [
         (None, Some(5), "3 records"),
         (Some(5), None, "5 records"),
