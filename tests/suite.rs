@@ -14,6 +14,9 @@ mod follow;
 #[cfg(feature = "kafka")]
 #[path = "suite/kafka.rs"]
 mod kafka;
+#[cfg(feature = "kafka")]
+#[path = "suite/kafka_replay.rs"]
+mod kafka_replay;
 #[path = "suite/laws.rs"]
 mod laws;
 #[path = "suite/openclaw.rs"]

@@ -24,7 +24,7 @@ pub(crate) fn lapwing(folder: &Path, args: &[&str]) -> Ran {
     ran(command(folder).args(args).output().expect("the program starts"))
 }
 
-fn ran(output: Output) -> Ran {
+pub(crate) fn ran(output: Output) -> Ran {
     Ran {
         code: output.status.code().expect("the program was not killed"),
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),

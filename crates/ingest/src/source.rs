@@ -82,6 +82,8 @@ pub struct SourceStats {
     pub logs: u64,
     /// Files of these logs.
     pub files: u64,
+    /// Partitions of a topic that is replayed.
+    pub partitions: u64,
     /// Files that were cut short or overwritten while they were followed.
     pub truncations: u64,
     /// Logs in a format that is not known.
@@ -101,6 +103,7 @@ impl SourceStats {
         self.blank_lines += other.blank_lines;
         self.logs += other.logs;
         self.files += other.files;
+        self.partitions += other.partitions;
         self.truncations += other.truncations;
         self.refused.extend(other.refused.iter().cloned());
         for (format, records) in &other.formats {
@@ -212,6 +215,10 @@ pub enum SourceError {
         /// What is wrong with it, and the way out.
         what: String,
     },
+    /// A topic that cannot be read.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] kafka::KafkaSourceError),
 }
 
 impl SourceError {

@@ -36,7 +36,7 @@ enum Command {
     /// Show what Lapwing does: a day of a small fleet with incidents
     Demo(demo::DemoArgs),
     /// Read logs or an archive once, raise alerts, write the archive
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
     /// Follow logs as they grow, until stopped
     Run(run::RunArgs),
     /// Check a configuration file and everything it names

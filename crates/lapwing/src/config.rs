@@ -292,7 +292,7 @@ fn read_kafka(item: &Node) -> Result<KafkaConfig, YamlError> {
     }
     let mut properties = Vec::new();
     for (name, value) in item.get("properties").map(Node::map).transpose()?.unwrap_or_default() {
-        properties.push((name.to_string(), expand(value)?));
+        properties.push((name.to_string(), expand_node(value)?));
     }
     Ok(KafkaConfig {
         brokers: item.require("brokers")?.text()?.to_owned(),
@@ -303,20 +303,24 @@ fn read_kafka(item: &Node) -> Result<KafkaConfig, YamlError> {
     })
 }
 
+fn expand_node(node: &Node) -> Result<String, YamlError> {
+    expand(&node.scalar_text()?).map_err(|what| node.error(what))
+}
+
 /// The text of a value; `${env:NAME}` and `${file:PATH}` stand for what is there, so that no secret
 /// has to be written into the configuration.
-fn expand(node: &Node) -> Result<String, YamlError> {
-    let text = node.scalar_text()?;
+pub(crate) fn expand(text: &str) -> Result<String, String> {
     let Some(inner) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
-        return Ok(text);
+        return Ok(text.to_owned());
     };
     match inner.split_once(':') {
-        Some(("env", name)) => std::env::var(name)
-            .map_err(|_| node.error(format!("the environment has no variable {name}"))),
+        Some(("env", name)) => {
+            std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))
+        }
         Some(("file", path)) => std::fs::read_to_string(path)
             .map(|text| text.trim_end().to_owned())
-            .map_err(|error| node.error(format!("{path}: cannot be read: {error}"))),
-        _ => Err(node.error("write ${env:NAME} or ${file:PATH}")),
+            .map_err(|error| format!("{path}: cannot be read: {error}")),
+        _ => Err("write ${env:NAME} or ${file:PATH}".to_owned()),
     }
 }
 

@@ -75,7 +75,10 @@ impl Report {
         for rejected in &batch.rejected {
             let place = || match (&rejected.file, rejected.line) {
                 (Some(file), Some(line)) => format!("{file}:{line}: {}", rejected.record.detail),
-                _ => format!("offset {}: {}", rejected.offset, rejected.record.detail),
+                _ => {
+                    let (partition, offset) = (&batch.partition.name, rejected.offset);
+                    format!("{partition}, offset {offset}: {}", rejected.record.detail)
+                }
             };
             let (count, _) =
                 self.rejected.entry(rejected.record.reason).or_insert_with(|| (0, place()));

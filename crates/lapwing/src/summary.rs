@@ -54,11 +54,13 @@ fn print_input(summary: &Summary<'_>, out: &mut impl Write) -> io::Result<()> {
         number((source.records as f64 / seconds) as u64),
         bytes((source.bytes_read as f64 / seconds) as u64),
     )?;
+    let read = match source.partitions {
+        0 => format!("{} of {}", counted(source.files, "file"), counted(source.logs, "log")),
+        partitions => counted(partitions, "partition"),
+    };
     writeln!(
         out,
-        "           {} of {}; formats: {}",
-        counted(source.files, "file"),
-        counted(source.logs, "log"),
+        "           {read}; formats: {}",
         if summary.formats.is_empty() { "none".to_owned() } else { summary.formats.join(", ") }
     )?;
     for refused in &source.refused {

@@ -104,7 +104,7 @@ pub fn default_source_id(inputs: &[String]) -> Result<String, SourceError> {
 }
 
 /// A text as a source id: what may not stand in one becomes `_`.
-fn path_name(text: &str) -> String {
+pub(super) fn path_name(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let name: String = text.trim_start_matches('.').chars().map(plain).take(64).collect();
     if is_path_name(&name) { name } else { "files".into() }

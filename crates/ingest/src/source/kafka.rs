@@ -2,6 +2,7 @@
 //! thread and puts their records, as they are, into the inbox of each partition; a [`TopicReader`]
 //! per partition turns them into batches. What is committed, and when, is the caller's.
 
+mod address;
 #[cfg(feature = "kafka")]
 mod client;
 #[cfg(feature = "kafka")]
@@ -10,7 +11,10 @@ mod consumer;
 mod error;
 mod log_time;
 mod reader;
+#[cfg(feature = "kafka")]
+mod replay;
 
+pub use address::{OffsetRange, TopicAddress};
 #[cfg(feature = "kafka")]
 pub use client::KafkaSettings;
 #[cfg(feature = "kafka")]
@@ -21,3 +25,5 @@ pub use consumer::{
 pub use error::KafkaSourceError;
 pub use log_time::LogTimeStep;
 pub use reader::{Decoders, LentDecoder, ReadBefore, TopicCursor, TopicReader};
+#[cfg(feature = "kafka")]
+pub use replay::{KafkaReplayOptions, KafkaReplaySource};

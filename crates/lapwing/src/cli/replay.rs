@@ -1,4 +1,6 @@
-//! `lapwing replay`: logs or an archive, once.
+//! `lapwing replay`: logs, an archive or a topic, once.
+
+mod topic;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,10 @@ use clap::Args;
 use lapwing_detector::Limits;
 use lapwing_event::archive::is_path_name;
 use lapwing_event::time::{format_time, parse_time};
-use lapwing_ingest::format::format_by_name;
+use lapwing_ingest::format::{Format, format_by_name};
 use lapwing_ingest::{
-    ArchiveSource, Next, ReplayOptions, ReplaySource, Source, default_source_id, is_archive,
+    ArchiveSource, DecodeOptions, Next, ReplayOptions, ReplaySource, Source, default_source_id,
+    is_archive,
 };
 use lapwing_sink::{JsonAlerts, Sink};
 
@@ -24,7 +27,8 @@ use crate::summary::{Summary, print_summary};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Files, folders, patterns, - for standard input, or the folder of an archive
+    /// Files, folders, patterns, - for standard input, the folder of an archive, or a topic:
+    /// kafka://host:port[,host:port]/topic
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<String>,
     /// Write events, rejected records and alerts to this folder as Parquet
@@ -41,7 +45,7 @@ pub(super) struct ReplayArgs {
     /// The format of all logs; recognised from the records if not given
     #[arg(long, value_name = "FORMAT")]
     pub(super) input_format: Option<String>,
-    /// The id of the source, in alert ids and archive paths; from the paths if not given
+    /// The id of the source, in alert ids and archive paths; from the paths or the topic if not given
     #[arg(long, value_name = "ID")]
     pub(super) source: Option<String>,
     /// Only records with a log time from here on, e.g. 2026-11-22 or 2026-11-22T16:00:00Z
@@ -71,6 +75,8 @@ pub(super) struct ReplayArgs {
     /// No progress bar and no summary
     #[arg(short, long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    topic: topic::TopicArgs,
 }
 
 /// `--raw`.
@@ -172,6 +178,9 @@ fn is_chatty(args: &ReplayArgs) -> bool {
 }
 
 fn open_source(args: &ReplayArgs) -> anyhow::Result<Box<dyn Source>> {
+    if let Some(address) = topic::address(args)? {
+        return topic::open(args, &address);
+    }
     if let [path] = &args.paths[..]
         && is_archive(Path::new(path))
     {
@@ -185,31 +194,42 @@ fn open_source(args: &ReplayArgs) -> anyhow::Result<Box<dyn Source>> {
         };
         return Ok(Box::new(ArchiveSource::open(Path::new(path), options)?));
     }
-    let source_id = match &args.source {
-        Some(id) if is_path_name(id) => id.clone(),
-        Some(id) => {
-            bail!("--source {id:?} becomes part of a path: use letters, digits, . _ -, at most 64")
-        }
+    let source_id = match given_source_id(args)? {
+        Some(id) => id,
         None => default_source_id(&args.paths)?,
     };
     let mut options = ReplayOptions::new(source_id);
-    options.format = args.input_format.as_deref().map(known_format).transpose()?;
+    options.format = given_format(args)?;
     options.threads = args.threads;
     options.batch_rows = args.batch_rows.max(1);
     options.since = args.since;
     options.until = args.until;
-    options.decode.max_record_bytes = args.max_record_bytes.max(1);
-    options.decode.keep_raw = args.raw.into();
+    options.decode = decode_options(args);
     Ok(Box::new(ReplaySource::open(&args.paths, options)?))
 }
 
-fn known_format(name: &str) -> anyhow::Result<&'static dyn lapwing_ingest::format::Format> {
-    format_by_name(name).with_context(|| {
+fn given_source_id(args: &ReplayArgs) -> anyhow::Result<Option<String>> {
+    match &args.source {
+        Some(id) if !is_path_name(id) => {
+            bail!("--source {id:?} becomes part of a path: use letters, digits, . _ -, at most 64")
+        }
+        id => Ok(id.clone()),
+    }
+}
+
+fn given_format(args: &ReplayArgs) -> anyhow::Result<Option<&'static dyn Format>> {
+    let Some(name) = &args.input_format else { return Ok(None) };
+    let format = format_by_name(name).with_context(|| {
         format!(
             "there is no format {name}; supported: {}",
             lapwing_ingest::source::supported_formats()
         )
-    })
+    })?;
+    Ok(Some(format))
+}
+
+fn decode_options(args: &ReplayArgs) -> DecodeOptions {
+    DecodeOptions { max_record_bytes: args.max_record_bytes.max(1), keep_raw: args.raw.into() }
 }
 
 fn open_sinks(args: &ReplayArgs) -> anyhow::Result<Vec<Box<dyn Sink>>> {

@@ -1,13 +1,13 @@
 //! How librdkafka is set up, and what it says of itself.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
 
@@ -15,6 +15,8 @@ use super::error::{KafkaSourceError, is_denied, way_out};
 
 /// How long a broker may take to answer at the start.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// After how much of that it is looked whether waiting on is of any use.
+const TRY_FOR: Duration = Duration::from_secs(1);
 
 /// Which topics are read, and how.
 #[derive(Debug, Clone)]
@@ -67,6 +69,15 @@ impl KafkaSettings {
         &self,
         context: C,
     ) -> Result<BaseConsumer<C>, KafkaSourceError> {
+        self.consumer_with(context, &[])
+    }
+
+    /// A consumer with these settings, and with properties in place of those that are fixed.
+    pub(super) fn consumer_with<C: ConsumerContext>(
+        &self,
+        context: C,
+        instead: &[(&str, &str)],
+    ) -> Result<BaseConsumer<C>, KafkaSourceError> {
         let mut config = ClientConfig::new();
         let queue_kbytes = (self.queue_bytes >> 10).max(1024).to_string();
         for (name, value) in DEFAULTS {
@@ -74,7 +85,13 @@ impl KafkaSettings {
         }
         config.set("queued.max.messages.kbytes", queue_kbytes);
         config.set("bootstrap.servers", &self.brokers).set("group.id", &self.group);
-        for (name, value) in self.properties.iter().map(|(n, v)| (&**n, &**v)).chain(FIXED) {
+        for (name, value) in self
+            .properties
+            .iter()
+            .map(|(n, v)| (&**n, &**v))
+            .chain(FIXED)
+            .chain(instead.iter().copied())
+        {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Info);
@@ -90,13 +107,33 @@ impl KafkaSettings {
         consumer: &BaseConsumer<C>,
     ) -> Result<(), KafkaSourceError> {
         for topic in self.topics.iter().filter(|topic| !topic.starts_with('^')) {
-            let metadata = consumer
-                .fetch_metadata(Some(topic), ANSWER_WITHIN)
-                .map_err(|error| self.unreachable(&error, consumer.context().talk()))?;
+            let metadata = self.metadata(consumer, topic)?;
             let found = metadata.topics().iter().find(|t| t.name() == topic);
             self.check_topic(topic, found)?;
         }
         Ok(())
+    }
+
+    /// What the brokers say of a topic. Between tries errors are looked at, which are told nowhere else.
+    pub(super) fn metadata<C: ConsumerContext + HasTalk>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+    ) -> Result<Metadata, KafkaSourceError> {
+        let began = Instant::now();
+        loop {
+            let error = match consumer.fetch_metadata(Some(topic), TRY_FOR) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => error,
+            };
+            while let Some(told) = consumer.poll(Duration::ZERO) {
+                debug!(error = ?told.err(), "kafka: before the start");
+            }
+            let talk = consumer.context().talk();
+            if began.elapsed() > ANSWER_WITHIN || talk.is_hopeless() {
+                return Err(self.unreachable(&error, talk));
+            }
+        }
     }
 
     fn check_topic(
@@ -161,6 +198,12 @@ impl Talk {
     pub(super) fn error(&self, error: KafkaError, reason: &str) {
         let source = &self.source_id;
         let text = format!("{}: {reason}", describe(&error));
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_some_and(|(_, before)| *before == text) {
+            debug!(source, "kafka: {text}");
+            return;
+        }
+        let is_all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         match error.rdkafka_error_code() {
             // One broker of several, or all for a moment: librdkafka connects again by itself.
             Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
@@ -168,7 +211,17 @@ impl Talk {
             }
             _ => error!(source, way_out = way_out(Some(&error)), "kafka: {text}"),
         }
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((error, text));
+        // That all brokers are down says less than why the last of them is.
+        if !is_all_down || last.is_none() {
+            *last = Some((error, text));
+        }
+    }
+
+    /// Whether the last error is one that does not pass by itself.
+    fn is_hopeless(&self) -> bool {
+        let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = last.as_ref().and_then(|(error, _)| error.rdkafka_error_code());
+        code == Some(RDKafkaErrorCode::Authentication)
     }
 }
 

@@ -183,7 +183,11 @@ pub trait Assignee: Send {
 }
 
 /// A topic's name is too long for the archive.
-fn checked(source_id: &str, topic: &str, number: i32) -> Result<TopicPartition, KafkaSourceError> {
+pub(super) fn checked(
+    source_id: &str,
+    topic: &str,
+    number: i32,
+) -> Result<TopicPartition, KafkaSourceError> {
     let partition = TopicPartition { topic: topic.into(), number };
     match is_partition_name(&partition.name()) {
         true => Ok(partition),
@@ -415,7 +419,8 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn add(
+/// Adds a partition with the offset at which reading it begins.
+pub(super) fn add(
     list: &mut TopicPartitionList,
     partition: &TopicPartition,
     offset: i64,
@@ -509,17 +514,22 @@ fn take(slots: &mut [Slot], last_slot: &mut usize, message: &BorrowedMessage<'_>
     };
     *last_slot = at;
     let slot = &mut slots[at];
+    slot.pending.push(message.offset(), timestamp(message), message.payload());
+    slot.next_offset = message.offset() + 1;
+    if slot.is_full() {
+        slot.flush();
+    }
+}
+
+/// When a record was written.
+pub(super) fn timestamp(message: &BorrowedMessage<'_>) -> Timestamp {
     let micros = |ms: i64| ms.checked_mul(1000).filter(|_| ms >= 0);
     let timestamp = match message.timestamp() {
         BrokerTimestamp::LogAppendTime(ms) => micros(ms).map(Timestamp::Appended),
         BrokerTimestamp::CreateTime(ms) => micros(ms).map(Timestamp::Created),
         BrokerTimestamp::NotAvailable => None,
     };
-    slot.pending.push(message.offset(), timestamp.unwrap_or(Timestamp::Unknown), message.payload());
-    slot.next_offset = message.offset() + 1;
-    if slot.is_full() {
-        slot.flush();
-    }
+    timestamp.unwrap_or(Timestamp::Unknown)
 }
 
 /// Pauses partitions whose readers are behind, and resumes those whose readers have caught up.
