@@ -122,7 +122,7 @@ fn run_once(
         archive: shared.archive.clone(),
         outbox: shared.outbox.clone(),
         progress: progress.clone(),
-        alerts_every: shared.alerts_every(),
+        alerts_every: shared.alerts_every,
         last_state: claimed.resume.state_name.take(),
         chain: claimed.chain,
     };
