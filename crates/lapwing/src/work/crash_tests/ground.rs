@@ -80,7 +80,7 @@ impl Ground {
     pub(super) fn leave_half_a_file(&self, world: &World) {
         let archive = self.archive(&Fate::none());
         let folder = archive.staging_folder(&world.partition);
-        let claims = self.manifests(world).0.into_iter();
+        let claims = self.manifests(world).into_iter();
         let claim = claims.filter(|(_, entry)| matches!(entry, Entry::Claim(_))).map(|(n, _)| n);
         let Some(claim) = claim.max() else { return };
         fs::create_dir_all(&folder).expect("a folder");
@@ -88,9 +88,15 @@ impl Ground {
         fs::write(folder.join(name), "PAR1").expect("a file");
     }
 
-    /// Whether somebody has claimed the partition.
-    pub(super) fn has_claim(&self, world: &World) -> bool {
-        !self.manifests(world).0.is_empty()
+    /// The offset after the last record of the last epoch, if there is a manifest.
+    pub(super) fn committed_offset(&self, world: &World) -> Option<i64> {
+        let manifests = self.manifests(world);
+        manifests.last()?;
+        let epochs = manifests.iter().filter_map(|(_, entry)| match entry {
+            Entry::Epoch(epoch) => Some(epoch.next_offset),
+            _ => None,
+        });
+        Some(epochs.max().unwrap_or(0))
     }
 
     /// What is committed: the manifests, and the files that queries see.
@@ -123,8 +129,8 @@ impl Ground {
         self.runtime.block_on(read).expect("the store is well")
     }
 
-    /// All manifests in their order, linked; and the hash of the last.
-    fn manifests(&self, world: &World) -> (Vec<(u64, Entry)>, Option<String>) {
+    /// All manifests in their order, linked.
+    fn manifests(&self, world: &World) -> Vec<(u64, Entry)> {
         let (place, partition) = (self.state(&Fate::none()), &world.partition);
         let store = ChainStore::new(&place, &partition.source_id, &partition.name);
         let mut previous: Option<String> = None;
@@ -139,13 +145,12 @@ impl Ground {
             }
             manifests
         };
-        let manifests = self.runtime.block_on(read);
-        (manifests, previous)
+        self.runtime.block_on(read)
     }
 
     /// Asserts everything that must hold when all was read, archived and handed over.
     pub(super) fn check(&self, world: &World) {
-        let (manifests, _) = self.manifests(world);
+        let manifests = self.manifests(world);
         let expected = world.expected();
         check_messages(&world.received.lock().expect("no panic"), &manifests, expected);
         let epochs: Vec<&EpochEntry> = manifests
