@@ -235,6 +235,7 @@ impl Tail {
 
     async fn clean_states(&self, chain: &Chain) -> Result<(), CheckpointError> {
         let store = &chain.store;
+        store.remove_half_written();
         let named = self.epoch().and_then(|epoch| epoch.state.as_ref()).map(|state| &state.name);
         for name in store.states().await? {
             let is_left =

@@ -76,8 +76,8 @@ impl Ground {
         }
     }
 
-    /// What a process leaves that is killed while it writes a file.
-    pub(super) fn leave_half_a_file(&self, world: &World) {
+    /// What a process leaves that is killed while it writes files.
+    pub(super) fn leave_half_files(&self, world: &World) {
         let archive = self.archive(&Fate::none());
         let folder = archive.staging_folder(&world.partition);
         let claims = self.manifests(world).into_iter();
@@ -86,6 +86,11 @@ impl Ground {
         fs::create_dir_all(&folder).expect("a folder");
         let name = format!("{claim:020}-0123-events-2026-11-22-{:020}.parquet", 5);
         fs::write(folder.join(name), "PAR1").expect("a file");
+        if self.is_local {
+            let state = self.folder.path().join("state/agents/audit-0");
+            fs::write(state.join(format!("{:020}.json#1", claim + 1)), "{").expect("a file");
+            fs::write(state.join(format!("state-{claim:020}-0123#1")), "LAPW").expect("a file");
+        }
     }
 
     /// The offset after the last record of the last epoch, if there is a manifest.
