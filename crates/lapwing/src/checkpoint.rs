@@ -14,7 +14,7 @@ mod store;
 
 pub(crate) use archive::ArchivePlace;
 pub(crate) use chain::{Appended, Chain, now_us, random_id};
-pub(crate) use claim::{Claimed, Resume, claim};
+pub(crate) use claim::{Claimed, Resume, claim, go_on};
 pub use error::CheckpointError;
 pub(crate) use manifest::sha256;
 pub use manifest::{

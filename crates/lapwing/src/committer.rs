@@ -93,20 +93,32 @@ impl From<CheckpointError> for Stopped {
 }
 
 impl Committer {
-    /// Commits until there are no more jobs. What may not have been handed over is handed over first.
+    /// Commits until there are no more jobs, and gives the chain back. What may not have been handed over
+    /// is handed over first.
     pub(crate) async fn run(
         mut self,
         repeat: Vec<Message>,
         mut jobs: Receiver<Job>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<Chain, Stopped> {
         self.outbox.hand_over(&repeat).await;
         self.note().await;
-        let done = self.commit_all(&mut jobs).await;
-        self.note().await;
-        if matches!(done, Err(Stopped::Lost)) {
-            self.progress.is_lost.store(true, Ordering::Relaxed);
+        match self.commit_all(&mut jobs).await {
+            Ok(()) => {
+                self.note().await;
+                Ok(self.chain)
+            }
+            // Its new owner notes what is handed over.
+            Err(Stopped::Lost) => {
+                self.progress.is_lost.store(true, Ordering::Relaxed);
+                Err(Stopped::Lost)
+            }
+            // A new owner on this machine removes what this one has staged.
+            Err(Stopped::Failed(_)) if self.chain.is_lost().await => {
+                self.progress.is_lost.store(true, Ordering::Relaxed);
+                Err(Stopped::Lost)
+            }
+            Err(failed) => Err(failed),
         }
-        done
     }
 
     async fn commit_all(&mut self, jobs: &mut Receiver<Job>) -> Result<(), Stopped> {

@@ -7,6 +7,9 @@ mod kafka;
 mod keep;
 mod registry;
 
+#[cfg(test)]
+mod crash_tests;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +46,8 @@ pub(crate) struct Shared {
     outbox: Arc<Outbox>,
     state: Place,
     archive: Option<ArchivePlace>,
+    /// The shortest time between two manifests of alerts of a partition.
+    alerts_every: Duration,
     decoders: Arc<Decoders>,
     registry: Registry,
     /// The whole process is coming to rest.
@@ -56,13 +61,6 @@ impl Shared {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
         self.must_rest.store(true, Ordering::Relaxed);
-    }
-
-    fn alerts_every(&self) -> Duration {
-        match self.state.folder {
-            Some(_) => ALERTS_EVERY_LOCAL,
-            None => ALERTS_EVERY_REMOTE,
-        }
     }
 }
 
@@ -97,6 +95,10 @@ pub(crate) fn work(
         },
         runtime,
         outbox: Arc::new(Outbox::new(sinks)),
+        alerts_every: match state.folder {
+            Some(_) => ALERTS_EVERY_LOCAL,
+            None => ALERTS_EVERY_REMOTE,
+        },
         state,
         archive: archive.map(|place| ArchivePlace::new(place, config.spool.clone())),
         decoders: Decoders::new(cores + 1, decode),

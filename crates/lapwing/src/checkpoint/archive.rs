@@ -10,11 +10,14 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt, PutPayload, WriteMultipart};
 
 use super::error::CheckpointError;
-use super::manifest::FileEntry;
+use super::manifest::{FileEntry, sha256};
 use super::store::Place;
 
 /// The folder of files that wait for their manifest; query engines pass over names with a dot.
 pub(crate) const STAGED: &str = ".staged";
+
+/// Digits of the hash of an archive's name that tell its files in a spool from those of others.
+const SPOOL_DIGITS: usize = 16;
 
 /// Bytes of a part of an upload; S3 takes 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
@@ -37,11 +40,12 @@ impl ArchivePlace {
         self.place.folder.as_deref()
     }
 
-    /// The folder in which the files of a partition are written.
+    /// The folder in which the files of a partition are written. Programs on one machine may share a
+    /// spool, if their archives are others: each finds its own files there.
     pub(crate) fn staging_folder(&self, partition: &Partition) -> PathBuf {
         let root = match &self.place.folder {
             Some(folder) => folder.join(STAGED),
-            None => self.spool.clone(),
+            None => self.spool.join(&sha256(self.place.name.as_bytes())[..SPOOL_DIGITS]),
         };
         root.join(&*partition.source_id).join(&*partition.name)
     }
@@ -56,7 +60,7 @@ impl ArchivePlace {
         let staged = Path::from_iter([STAGED, &*partition.source_id, &*partition.name, name]);
         if self.place.folder.is_none() {
             self.upload(&staged, file).await?;
-            // What is left over in the spool is removed at the next start too.
+            // What is left over in the spool is removed by the next owner on this machine.
             drop(std::fs::remove_file(&file.path));
         }
         Ok(FileEntry {
@@ -100,8 +104,8 @@ impl ArchivePlace {
         }
     }
 
-    /// Removes what owners before a claim have staged for a partition; whatever a manifest names was
-    /// published before. What a later owner is writing stays.
+    /// Removes what owners up to a claim have staged for a partition and do not write any more; whatever
+    /// a manifest names was published before. What a later owner is writing stays.
     pub(crate) async fn clean(
         &self,
         partition: &Partition,
@@ -112,7 +116,8 @@ impl ArchivePlace {
         let found: Vec<_> =
             self.place.store.list(Some(&folder)).try_collect().await.map_err(failed)?;
         let mut removed = 0;
-        for object in found.into_iter().filter(|o| claim_of(&o.location) < claim) {
+        let is_left = |name: Option<&str>| claim_of(name.unwrap_or_default()) <= claim;
+        for object in found.into_iter().filter(|o| is_left(o.location.filename())) {
             match self.place.store.delete(&object.location).await {
                 Ok(()) => removed += 1,
                 Err(Error::NotFound { .. }) => {}
@@ -120,6 +125,9 @@ impl ArchivePlace {
                     return Err(CheckpointError::store(object.location.to_string(), error));
                 }
             }
+        }
+        if self.place.folder.is_none() {
+            removed += clean_spool(&self.staging_folder(partition), is_left)?;
         }
         Ok(removed)
     }
@@ -132,8 +140,32 @@ impl ArchivePlace {
     }
 }
 
+/// Removes files of a spool; gives how many.
+fn clean_spool(
+    folder: &std::path::Path,
+    is_left: impl Fn(Option<&str>) -> bool,
+) -> Result<u64, CheckpointError> {
+    let failed = |error: std::io::Error| CheckpointError::Place {
+        place: folder.display().to_string(),
+        reason: format!("the spool cannot be cleaned: {error}; make it writable for this user"),
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if is_left(entry.file_name().to_str()) {
+            std::fs::remove_file(entry.path()).map_err(failed)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
 /// The number of the claim that begins the name of a staged file.
-fn claim_of(staged: &Path) -> u64 {
-    let name = staged.filename().unwrap_or_default();
+fn claim_of(name: &str) -> u64 {
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

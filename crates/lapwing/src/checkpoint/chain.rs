@@ -85,6 +85,18 @@ impl Chain {
         }
     }
 
+    /// Whether another process has claimed the partition, as far as the store answers.
+    pub(crate) async fn is_lost(&self) -> bool {
+        let Ok(numbers) = self.store.numbers().await else { return false };
+        for number in numbers.into_iter().filter(|number| *number > self.number) {
+            match self.store.manifest(number).await {
+                Ok((manifest, _)) if !manifest.entry.is_maintenance() => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
     async fn try_append(&mut self, entry: &Entry, attempt: &str) -> Result<Tried, CheckpointError> {
         let manifest = self.next(entry, attempt);
         let bytes = manifest.encode();

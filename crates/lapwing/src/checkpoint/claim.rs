@@ -1,5 +1,5 @@
-//! Taking a partition over: the end of its chain is read, a claim is appended, and what the owner before
-//! left half done is finished. From then on nobody else can append.
+//! Taking a partition over: the end of its chain is read and a claim is appended, from when on nobody else
+//! can append; then what the owner before left half done is finished.
 
 use std::sync::Arc;
 
@@ -51,16 +51,15 @@ pub(crate) struct Resume {
     pub(crate) state_name: Option<String>,
 }
 
-/// Takes a partition over.
+/// Takes a partition over: from then on nobody else can append.
 ///
 /// # Errors
-/// The store; a manifest, state or file that is damaged or gone.
+/// The store; a manifest that is damaged.
 pub(crate) async fn claim(
     store: ChainStore,
     partition: Arc<Partition>,
-    archive: Option<&ArchivePlace>,
     rules: &RuleSet,
-) -> Result<Claimed, CheckpointError> {
+) -> Result<Chain, CheckpointError> {
     for _ in 0..MAX_TRIES {
         let tail = Tail::read(&store).await?;
         let (number, hash) = tail.head();
@@ -74,15 +73,10 @@ pub(crate) async fn claim(
                 .map(|rule| (rule.name.clone(), format!("{:016x}", rule.fingerprint)))
                 .collect(),
         });
-        if chain.append(&entry).await? == Appended::Lost {
-            continue;
+        if chain.append(&entry).await? == Appended::Yes {
+            chain.claim = chain.number;
+            return Ok(chain);
         }
-        chain.claim = chain.number;
-        if let Some(archive) = archive {
-            tail.finish(archive, &chain).await?;
-        }
-        let resume = tail.resume(&chain).await?;
-        return Ok(Claimed { chain, resume });
     }
     Err(CheckpointError::Place {
         place: store.path_of(""),
@@ -91,6 +85,28 @@ pub(crate) async fn claim(
              state of its own"
         ),
     })
+}
+
+/// Finishes what the newest epoch has left half done, and says where to go on: after a claim, and after
+/// writing has failed. Nobody may be writing for this claim. `None` if another process has claimed the
+/// partition meanwhile.
+///
+/// # Errors
+/// The store; a manifest, state or file that is damaged or gone.
+pub(crate) async fn go_on(
+    chain: &mut Chain,
+    archive: Option<&ArchivePlace>,
+) -> Result<Option<Resume>, CheckpointError> {
+    let tail = Tail::read(&chain.store).await?;
+    let newer = tail.manifests.iter().filter(|(manifest, _)| manifest.number > chain.number);
+    if newer.clone().any(|(manifest, _)| !manifest.entry.is_maintenance()) {
+        return Ok(None);
+    }
+    (chain.number, chain.hash) = tail.head();
+    if let Some(archive) = archive {
+        tail.finish(archive, chain).await?;
+    }
+    Ok(Some(tail.resume(chain).await?))
 }
 
 /// The manifests from the newest epoch, or what stands for it, to the end.
@@ -178,7 +194,7 @@ impl Tail {
 
     async fn resume(&self, chain: &Chain) -> Result<Resume, CheckpointError> {
         let store = &chain.store;
-        let mut resume = Resume::default();
+        let mut resume = Resume { reached: i64::MIN, ..Resume::default() };
         if let Some(epoch) = self.epoch() {
             resume.cursor = Some(epoch.cursor.clone());
             resume.next_offset = Some(epoch.next_offset);
@@ -197,7 +213,9 @@ impl Tail {
         for alerts in self.alerts() {
             resume.committed.extend(alerts.messages.iter().cloned());
             resume.steps.extend(&alerts.steps);
-            (resume.known_until, resume.reached) = (alerts.next_offset, alerts.log_time);
+            // Alerts of rules that are gone are closed where reading begins again, behind others.
+            resume.known_until = resume.known_until.max(alerts.next_offset);
+            resume.reached = resume.reached.max(alerts.log_time);
         }
         resume.unarchived.extend(resume.committed.iter().cloned());
         let handed_over = store.handed_over().await?;
@@ -217,11 +235,12 @@ impl Tail {
 
     async fn clean_states(&self, chain: &Chain) -> Result<(), CheckpointError> {
         let store = &chain.store;
+        store.remove_half_written();
         let named = self.epoch().and_then(|epoch| epoch.state.as_ref()).map(|state| &state.name);
         for name in store.states().await? {
-            let is_older =
-                ChainStore::claim_of_state(&name).is_some_and(|claim| claim < chain.claim);
-            if is_older && named != Some(&name) {
+            let is_left =
+                ChainStore::claim_of_state(&name).is_some_and(|claim| claim <= chain.claim);
+            if is_left && named != Some(&name) {
                 store.delete(&name).await?;
             }
         }

@@ -99,6 +99,8 @@ pub struct ChainStore {
     store: Arc<dyn ObjectStore>,
     base: Path,
     name: String,
+    /// Its folder, if it lies in one.
+    folder: Option<PathBuf>,
 }
 
 /// What creating a manifest came to.
@@ -118,7 +120,8 @@ impl ChainStore {
     pub fn new(place: &Place, source_id: &str, partition: &str) -> Self {
         let base = Path::from_iter([source_id, partition]);
         let name = format!("{}/{source_id}/{partition}", place.name.trim_end_matches('/'));
-        Self { store: place.store.clone(), base, name }
+        let folder = place.folder.as_ref().map(|folder| folder.join(source_id).join(partition));
+        Self { store: place.store.clone(), base, name, folder }
     }
 
     /// Where an object of it lies, for messages.
@@ -218,6 +221,21 @@ impl ChainStore {
         match self.store.delete(&self.base.clone().join(name)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(CheckpointError::store(self.path_of(name), error)),
+        }
+    }
+
+    /// Removes what processes that were killed were writing: in a folder, an object is written under its
+    /// name, `#` and a number, which no list shows. Failing that, it is left.
+    pub(super) fn remove_half_written(&self) {
+        let Some(Ok(entries)) = self.folder.as_ref().map(std::fs::read_dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.rsplit_once('#')).map(|parts| parts.1);
+            if number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+                && let Err(error) = std::fs::remove_file(entry.path())
+            {
+                tracing::debug!(path = %entry.path().display(), %error, "half a file is left");
+            }
         }
     }
 

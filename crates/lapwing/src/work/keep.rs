@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::Shared;
-use crate::checkpoint::{ChainStore, CheckpointError, Claimed, claim};
+use crate::checkpoint::{Chain, ChainStore, CheckpointError, Claimed, Resume, claim, go_on};
 use crate::committer::{Committer, Progress, Stopped};
 use crate::lane::{Lane, LaneNumbers, PartitionSource, Rested, StagingPlace};
 
@@ -19,6 +19,8 @@ use crate::lane::{Lane, LaneNumbers, PartitionSource, Rested, StagingPlace};
 const JOBS: usize = 4;
 /// How long a lane that failed is left alone.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long a claim may still take when the process comes to rest; a store that answers needs less.
+const CLAIM_AT_REST: Duration = Duration::from_secs(2);
 /// How often a lane that comes to rest looks whether it may still wait for its committer.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -38,18 +40,57 @@ pub(super) async fn take_over(
     shared: &Shared,
     partition: Arc<Partition>,
 ) -> Result<Claimed, CheckpointError> {
+    let rules = &shared.options.rules;
+    let store = ChainStore::new(&shared.state, &partition.source_id, &partition.name);
+    let mut chain = loop {
+        let claimed = tokio::select! {
+            claimed = claim(store.clone(), partition.clone(), rules) => claimed,
+            () = told_to_rest(shared) => Err(CheckpointError::Place {
+                place: store.path_of(""),
+                reason: "stopped before the partition was taken over".to_owned(),
+            }),
+        };
+        match claimed {
+            Ok(chain) => break chain,
+            Err(error) => retry(shared, &partition, error).await?,
+        }
+    };
+    // If it was claimed again meanwhile, the first thing to be committed says so.
+    let resume = resume(shared, &mut chain).await?.unwrap_or_default();
+    Ok(Claimed { chain, resume })
+}
+
+/// Waits until the process comes to rest, and as long as a store that answers needs for a claim.
+async fn told_to_rest(shared: &Shared) {
+    while !shared.must_rest.load(Ordering::Relaxed) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tokio::time::sleep(CLAIM_AT_REST).await;
+}
+
+/// Where to go on, tried until the store answers; `None` if the partition is lost.
+async fn resume(shared: &Shared, chain: &mut Chain) -> Result<Option<Resume>, CheckpointError> {
     loop {
-        let store = ChainStore::new(&shared.state, &partition.source_id, &partition.name);
-        let rules = &shared.options.rules;
-        match claim(store, partition.clone(), shared.archive.as_ref(), rules).await {
-            Err(error) if error.may_pass() && !shared.must_rest.load(Ordering::Relaxed) => {
-                let (source, partition) = (&*partition.source_id, &*partition.name);
-                warn!(source, partition, %error, "not taken over yet; trying again");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-            done => return done,
+        match go_on(chain, shared.archive.as_ref()).await {
+            Ok(resume) => return Ok(resume),
+            Err(error) => retry(shared, chain.partition(), error).await?,
         }
     }
+}
+
+/// Waits, if trying again may help and the process goes on.
+async fn retry(
+    shared: &Shared,
+    partition: &Partition,
+    error: CheckpointError,
+) -> Result<(), CheckpointError> {
+    if !error.may_pass() || shared.must_rest.load(Ordering::Relaxed) {
+        return Err(error);
+    }
+    let (source, partition) = (&*partition.source_id, &*partition.name);
+    warn!(source, partition, %error, "not taken over yet; trying again");
+    tokio::time::sleep(RETRY_AFTER).await;
+    Ok(())
 }
 
 /// Runs a partition that was taken over until it is told to rest, or has lost it.
@@ -61,30 +102,51 @@ pub(super) fn keep(
     progress: &Arc<Progress>,
     mut open: impl FnMut(&Claimed) -> anyhow::Result<Box<dyn PartitionSource>>,
 ) {
+    let (source, name) = (&*partition.source_id, &*partition.name);
+    let given_up = || {
+        info!(
+            source,
+            partition = name,
+            "given up: what was not committed is read by its new owner"
+        );
+    };
     let mut claimed = claimed;
     loop {
-        let why = match run_once(shared, partition, claimed, rest, progress, &mut open) {
-            Ok(Rested::Told) => return,
-            Ok(Rested::Abandoned) => {
-                let (source, partition) = (&*partition.source_id, &*partition.name);
-                info!(
-                    source,
-                    partition, "given up: what was not committed is read by its new owner"
-                );
-                return;
-            }
-            Err(why) if why.downcast_ref::<SinkError>().is_none() => return shared.fail(why),
-            Err(why) => why,
+        let Ended { why, chain } =
+            match run_once(shared, partition, claimed, rest, progress, &mut open) {
+                Ok(Rested::Told) => return,
+                Ok(Rested::Abandoned) => return given_up(),
+                Err(ended) => ended,
+            };
+        let (true, Some(mut chain)) = (why.is::<SinkError>(), chain) else {
+            return shared.fail(why);
         };
-        let (source, name) = (&*partition.source_id, &*partition.name);
         error!(source, partition = name, "{why:#}; reading again from the last commit");
         if !wait(rest) {
             return;
         }
-        claimed = match shared.runtime.block_on(take_over(shared, partition.clone())) {
-            Ok(claimed) => claimed,
+        // It is still its own claim: claiming again would take the partition from whoever has it now.
+        claimed = match shared.runtime.block_on(resume(shared, &mut chain)) {
+            Ok(Some(resume)) => Claimed { chain, resume },
+            Ok(None) => {
+                progress.is_lost.store(true, Ordering::Relaxed);
+                return given_up();
+            }
+            Err(error) if error.may_pass() => return,
             Err(error) => return shared.fail(error.into()),
         };
+    }
+}
+
+/// Why a lane ended before its time, with its chain if that can go on.
+struct Ended {
+    why: anyhow::Error,
+    chain: Option<Chain>,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Ended {
+    fn from(why: E) -> Self {
+        Self { why: why.into(), chain: None }
     }
 }
 
@@ -108,7 +170,7 @@ fn run_once(
     rest: &Rest,
     progress: &Arc<Progress>,
     open: &mut impl FnMut(&Claimed) -> anyhow::Result<Box<dyn PartitionSource>>,
-) -> anyhow::Result<Rested> {
+) -> Result<Rested, Ended> {
     let source = open(&claimed)?;
     let numbers = Arc::new(Mutex::new(LaneNumbers::default()));
     let _registered =
@@ -122,7 +184,7 @@ fn run_once(
         archive: shared.archive.clone(),
         outbox: shared.outbox.clone(),
         progress: progress.clone(),
-        alerts_every: shared.alerts_every(),
+        alerts_every: shared.alerts_every,
         last_state: claimed.resume.state_name.take(),
         chain: claimed.chain,
     };
@@ -156,7 +218,7 @@ fn run_once(
         }
     };
     match committed {
-        Ok(Ok(())) => rested,
+        Ok(Ok(chain)) => rested.map_err(|why| Ended { why, chain: Some(chain) }),
         Ok(Err(Stopped::Lost)) => Ok(Rested::Abandoned),
         Ok(Err(Stopped::Failed(error))) => Err(error.into()),
         Err(panicked) => Err(panicked.into()),

@@ -55,6 +55,11 @@ impl RunningLogTime {
         self.now
     }
 
+    /// The log time reached by records and ticks: no later record has a smaller one.
+    pub(super) fn reached(&self) -> i64 {
+        self.now.max(self.ticked)
+    }
+
     /// A tick has moved log time on; a record with a smaller one is raised to it.
     pub(super) fn tick(&mut self, log_time: i64) {
         self.ticked = self.ticked.max(log_time);

@@ -20,7 +20,7 @@ use crate::format::{Format, format_by_name};
 pub struct TopicCursor {
     /// The offset of the next record.
     pub next_offset: i64,
-    /// The log time reached, microseconds; `None` before the first record.
+    /// The log time reached by records and ticks, microseconds; `None` before the first.
     pub log_time: Option<i64>,
     /// The format of the records, once it is known.
     pub format: Option<String>,
@@ -126,12 +126,13 @@ impl TopicReader {
         self.next_offset
     }
 
-    /// What is needed to go on after the batches handed out so far.
+    /// What is needed to go on after the batches and the ticks handed out so far: what a tick has
+    /// resolved stays resolved for the records that come next.
     pub fn cursor(&self) -> TopicCursor {
-        let now = self.log_time.now();
+        let reached = self.log_time.reached();
         TopicCursor {
             next_offset: self.next_offset,
-            log_time: (now != i64::MIN).then_some(now),
+            log_time: (reached != i64::MIN).then_some(reached),
             format: self.format.map(|format| format.info().name.to_owned()),
         }
     }
@@ -278,5 +279,6 @@ mod tests {
         let mut reader = reader(None);
         assert_eq!(reader.tick(11, 5_000_000), None);
         assert_eq!(reader.tick(10, 5_000_000), Some(4_000_000));
+        assert_eq!(reader.cursor().log_time, Some(4_000_000), "whoever goes on here knows of it");
     }
 }
