@@ -179,11 +179,6 @@ impl Broker {
             .collect()
     }
 
-    /// How many offsets each partition has given out, in order.
-    pub(crate) fn high_watermarks(&self, topic: &str) -> Vec<i64> {
-        self.watermarks(topic).into_iter().map(|(_, high)| high).collect()
-    }
-
     /// Makes the records before an offset unreadable, as retention does.
     pub(crate) fn delete_records(&self, topic: &str, partition: i32, before_offset: i64) {
         let mut offsets = TopicPartitionList::new();
@@ -328,13 +323,7 @@ impl Alone {
         self.0.process.wait().expect("a child");
     }
 
-    /// Asks the broker to stop, and waits until it has.
-    pub(crate) fn stop(&mut self) {
-        self.signal("-TERM");
-        self.0.process.wait().expect("a child");
-    }
-
-    /// Starts the broker again after `kill` or `stop`, and waits until it answers.
+    /// Starts the broker again after `kill`, and waits until it answers.
     pub(crate) fn start_again(&mut self) {
         self.0.process = run(&self.0.jars, &self.0.folder);
         self.0.wait_until_ready().unwrap_or_else(|why| panic!("{why}"));

@@ -492,3 +492,71 @@ fn a_topic_that_is_not_there_and_credentials_that_are_wrong_stop_the_start() {
     let refused = lapwing(&group.folder, &["run", "--config", "a.yml"]).exits(2);
     assert!(refused.stderr.contains("has no topic nothing-here"), "{}", refused.stderr);
 }
+
+/// Partitions and topics that come later are found within a second.
+const WATCHFUL: &str = "    partial: accept\n    \
+                        properties: {topic.metadata.refresh.interval.ms: 1000}\n";
+
+#[test]
+fn partitions_that_are_added_are_read_from_their_beginning() {
+    let Some(broker) = Broker::get() else { return };
+    let root = tempfile::tempdir().expect("a folder");
+    broker.create_topic("grown", 1, &[]);
+    let record = |partition: i32, n: usize| Record {
+        partition: Some(partition),
+        value: Some(failure("203.0.113.5", n)),
+        ..Record::default()
+    };
+    broker.produce("grown", (0..3).map(|n| record(0, n)));
+    let group = Group::new(root.path(), "grown", &broker.bootstrap(), "grown", WATCHFUL);
+    let worker = group.start("a");
+    group.wait_for_rows(3);
+    broker.add_partitions("grown", 3);
+    broker.produce("grown", (0..4).map(|n| record(2, n)));
+    group.wait_for_rows(7);
+    worker.stop(&group);
+    assert_archived(&group, &broker);
+}
+
+#[test]
+fn a_topic_that_was_recreated_stops_the_process_and_nothing_is_guessed() {
+    let Some(broker) = Broker::get() else { return };
+    let root = tempfile::tempdir().expect("a folder");
+    let records = |count: usize| {
+        (0..count).map(|n| Record { value: Some(failure("203.0.113.6", n)), ..Record::default() })
+    };
+    broker.create_topic("recreated", 1, &[]);
+    broker.produce("recreated", records(5));
+    let group = Group::new(root.path(), "recreated", &broker.bootstrap(), "recreated", PARTIAL);
+    let worker = group.start("a");
+    group.wait_for_rows(5);
+    worker.stop(&group);
+    broker.delete_topic("recreated");
+    broker.create_topic("recreated", 1, &[]);
+    broker.produce("recreated", records(2));
+    let mut worker = group.start("a");
+    assert_eq!(worker.wait(&group), Some(2), "{}", group.said());
+    let said = group.said();
+    assert!(said.contains("recreated partition 0 ends at offset 2, but was read to 5"), "{said}");
+}
+
+#[test]
+fn a_frozen_broker_holds_reading_up_and_loses_nothing() {
+    let Some(broker) = Broker::get_alone() else { return };
+    let root = tempfile::tempdir().expect("a folder");
+    broker.create_topic("frozen", 2, &[]);
+    let records = |count: usize| {
+        (0..count).map(|n| Record { value: Some(failure("203.0.113.7", n)), ..Record::default() })
+    };
+    broker.produce("frozen", records(500));
+    let group = Group::new(root.path(), "frozen", &broker.bootstrap(), "frozen", PARTIAL);
+    let worker = group.start("a");
+    group.wait_for("assigned");
+    broker.pause();
+    thread::sleep(Duration::from_secs(8));
+    broker.resume();
+    broker.produce("frozen", records(500));
+    group.wait_for_rows(1000);
+    worker.stop(&group);
+    assert_archived(&group, &broker);
+}

@@ -33,7 +33,7 @@ pub(crate) trait PartitionSource: Send {
     fn next(&mut self) -> Result<Next, SourceError>;
 
     /// What was handed out last is done with; it may have held others up.
-    fn done(&mut self);
+    fn done(&mut self) {}
 
     /// What is needed to go on after what was handed out.
     fn cursor(&self) -> Cursor;

@@ -140,8 +140,6 @@ impl PartitionSource for FileLane {
         self.0.next_batch()
     }
 
-    fn done(&mut self) {}
-
     fn cursor(&self) -> Cursor {
         Cursor::Files(self.0.cursor())
     }

@@ -152,7 +152,6 @@ impl World {
         let first = TopicCursor { next_offset: 0, log_time: None, format: None };
         TopicReader::new(
             self.partition.clone(),
-            Decoders::new(1, DecodeOptions::default()),
             cursor.unwrap_or(&first),
             None,
             SKEW,
@@ -175,7 +174,9 @@ impl World {
             for (offset, (timestamp, value)) in now.log.iter().enumerate().skip(next).take(batch) {
                 raw.push(offset as i64, *timestamp, Some(value.as_bytes()));
             }
-            return reader.read(raw, now.clock).map_or(NOTHING, Next::Batch);
+            let decoders = Decoders::new(1, DecodeOptions::default());
+            let batch = reader.read(raw, now.clock, &mut decoders.lend());
+            return batch.map_or(NOTHING, Next::Batch);
         }
         let (at, end) = (now.act, now.log.len() as i64);
         let ticked = match self.acts.get(at) {
