@@ -1,8 +1,8 @@
 //! `run` on topics of a real broker: every record once in the archive, every alert under one id, whatever
 //! is killed, frozen or restarted meanwhile.
 //!
-//! `LAPWING_SOAK_MINUTES=10 cargo test --release -p lapwing --test suite -- --ignored soak` goes on for
-//! longer.
+//! `LAPWING_SOAK_MINUTES=10 cargo test -p lapwing --test suite -- --ignored --nocapture soak` goes on for longer, with
+//! `LAPWING_PROGRAM=$PWD/target/release/lapwing` as it is released.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -12,9 +12,12 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// A call of the program in a folder.
+/// A call of the program in a folder: the one built with the tests, or `LAPWING_PROGRAM`, for instance a
+/// release build for a soak.
 pub(crate) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lapwing"));
+    let program = std::env::var_os("LAPWING_PROGRAM");
+    let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_lapwing").into());
+    let mut command = Command::new(program);
     command.current_dir(folder).env_remove("NO_COLOR").stdin(Stdio::null());
     command
 }
