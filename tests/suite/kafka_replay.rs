@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use crate::broker::{Broker, PLAIN_PASSWORD, Record, SASL_USER};
 use crate::program::{Ran, command, files, lapwing, ran};
@@ -146,37 +146,69 @@ fn more_partitions_than_are_read_side_by_side_are_read_in_turn() {
     assert!(once.stdout == topic.replay(&["--batch-rows", "10"]).exits(0).stdout, "again");
 }
 
+/// A replay that waits, since nobody reads what it says: it has read partition 0 and fetched the
+/// beginning of partition 1, of which 40 MB are there in 80 records.
+struct Held(Child);
+
+impl Held {
+    fn start(topic: &Topic<'_>) -> Self {
+        let denied = |n: usize| {
+            let target = format!("http://169.254.169.254/latest/meta-data/iam/role-{n}");
+            format!(
+                r#"{{"time":"2026-11-22T00:00:00Z","product":"openclaw","kind":"tool","outcome":"denied","tool":{{"name":"fetch","target":"{target}"}}}}"#
+            )
+        };
+        // Alerts enough to fill a pipe.
+        topic.broker.produce(topic.name, (0..500).map(|n| Record::new("k", denied(n)).on(0)));
+        let pad = "x".repeat(500_000);
+        let long = |n: usize| {
+            format!(r#"{{"time":"2026-11-22T00:00:00Z","kind":"tool","id":"{n}","pad":"{pad}"}}"#)
+        };
+        topic.broker.produce(topic.name, (0..80).map(|n| Record::new("k", long(n)).on(1)));
+        let mut child = command(topic.path())
+            .args(["replay", &topic.address(), "-o", "json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut first = [0];
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("an alert");
+        assert_eq!(first, *b"{");
+        Self(child)
+    }
+
+    /// Reads what it says, all but the first byte.
+    fn go_on(self) -> Ran {
+        ran(self.0.wait_with_output().expect("it ends"))
+    }
+}
+
 #[test]
 fn records_that_are_deleted_while_a_replay_is_on_its_way_are_said_to_be_lost() {
     let Some(broker) = Broker::get() else { return };
     let topic = Topic::create(&broker, "replay-deleted", 2);
-    // Alerts enough to fill the pipe that nobody reads: the replay waits, having read partition 0 and
-    // fetched the beginning of partition 1.
-    let denied = |n: usize| {
-        let target = format!("http://169.254.169.254/latest/meta-data/iam/role-{n}");
-        format!(
-            r#"{{"time":"2026-11-22T00:00:00Z","product":"openclaw","kind":"tool","outcome":"denied","tool":{{"name":"fetch","target":"{target}"}}}}"#
-        )
-    };
-    broker.produce(topic.name, (0..500).map(|n| Record::new("k", denied(n)).on(0)));
-    let padding = "x".repeat(500_000);
-    let long = |n: usize| {
-        format!(r#"{{"time":"2026-11-22T00:00:00Z","kind":"tool","id":"{n}","pad":"{padding}"}}"#)
-    };
-    broker.produce(topic.name, (0..80).map(|n| Record::new("k", long(n)).on(1)));
-    let mut child = command(topic.path())
-        .args(["replay", &topic.address(), "-o", "json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut first = [0];
-    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("an alert");
+    let held = Held::start(&topic);
     broker.delete_records(topic.name, 1, 70);
-    let ran = ran(child.wait_with_output().expect("it ends")).exits(0);
+    let ran = held.go_on().exits(0);
     assert!(ran.stderr.contains("records were deleted before they were read"), "{}", ran.stderr);
     assert!(ran.stderr.contains("lost                  1"), "{}", ran.stderr);
     assert!(ran.stdout.contains("lapwing.gap"), "an alert of its own");
+}
+
+#[test]
+fn a_replay_outlives_a_restart_of_the_broker() {
+    let Some(mut broker) = Broker::get_alone() else { return };
+    let (ran, again) = {
+        let topic = Topic::create(&broker, "replay-restart", 2);
+        let held = Held::start(&topic);
+        let folder = topic.folder;
+        broker.kill_and_restart();
+        let ran = held.go_on().exits(0);
+        let topic = Topic { broker: &broker, name: "replay-restart", folder };
+        (ran, topic.replay(&[]).exits(0))
+    };
+    assert!(ran.stderr.contains("read       580 records"), "{}", ran.stderr);
+    assert!(ran.stdout == again.stdout[1..], "to the byte");
 }
 
 #[test]

@@ -173,6 +173,8 @@ impl KafkaSettings {
 pub(super) struct Talk {
     source_id: String,
     last_error: Mutex<Option<(KafkaError, String)>>,
+    /// What was said last: librdkafka may repeat itself some dozen times a second.
+    last_said: Mutex<String>,
 }
 
 /// A context that has one.
@@ -182,7 +184,7 @@ pub(super) trait HasTalk {
 
 impl Talk {
     pub(super) fn new(source_id: &str) -> Self {
-        Self { source_id: source_id.to_owned(), last_error: Mutex::new(None) }
+        Self { source_id: source_id.to_owned(), ..Self::default() }
     }
 
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -198,11 +200,11 @@ impl Talk {
     pub(super) fn error(&self, error: KafkaError, reason: &str) {
         let source = &self.source_id;
         let text = format!("{}: {reason}", describe(&error));
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref().is_some_and(|(_, before)| *before == text) {
-            debug!(source, "kafka: {text}");
+        let mut said = self.last_said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said == text {
             return;
         }
+        said.clone_from(&text);
         let is_all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         match error.rdkafka_error_code() {
             // One broker of several, or all for a moment: librdkafka connects again by itself.
@@ -211,6 +213,7 @@ impl Talk {
             }
             _ => error!(source, way_out = way_out(Some(&error)), "kafka: {text}"),
         }
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         // That all brokers are down says less than why the last of them is.
         if !is_all_down || last.is_none() {
             *last = Some((error, text));
