@@ -173,7 +173,7 @@ fn build(root: &Node) -> Result<Config, YamlError> {
             size_bytes: count("archive.epoch_bytes", 128 << 20)? as u64,
             records: count("archive.epoch_records", 1_000_000)? as u64,
         },
-        encoder_bytes: count("archive.memory_bytes", 96 << 20)?,
+        encoder_bytes: count("archive.memory_bytes", 32 << 20)?,
         alerts_file: path("alerts.file")?,
         alerts_stdout: match at("alerts.stdout").map(Node::text).transpose()? {
             Some("text") => Some(AlertFormat::Text),

@@ -27,6 +27,7 @@ pub(super) struct RunArgs {
 /// Follows the configured sources until SIGINT or SIGTERM; a second signal stops at once. SIGHUP takes
 /// over what has changed in the configuration and the rules, as a restart would.
 pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Outcome> {
+    set_mmap_threshold();
     let config = Config::read(&args.config)?;
     let rules = config.rules.load()?;
     start_log(log_level.unwrap_or(&config.log_level), config.json_log)?;
@@ -45,6 +46,26 @@ pub(super) fn run(args: &RunArgs, log_level: Option<&str>) -> anyhow::Result<Out
 
 /// Threads for signals, the endpoint and commits: they wait most of the time.
 const RUNTIME_THREADS: usize = 2;
+
+/// The size, bytes, from which glibc takes memory from the system and gives it back at once. Each column
+/// of each Parquet file that is open has a decompressor of 96 KiB that is never used; taken from the heap, its pages
+/// are those of other things before. With 64 partitions the process needs 40 % less memory this way.
+const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "65536");
+
+/// Starts this program anew in its own place, with the setting of glibc, which is read at the start alone.
+/// A setting that is there is the user's and stays; where it cannot be done, nothing is lost but memory.
+fn set_mmap_threshold() {
+    use std::os::unix::process::CommandExt;
+    let (name, value) = MMAP_THRESHOLD;
+    if !cfg!(target_env = "gnu") || std::env::var_os(name).is_some() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let arguments = std::env::args_os().skip(1);
+        let error = std::process::Command::new(program).args(arguments).env(name, value).exec();
+        tracing::debug!(%error, "more memory is needed than could be");
+    }
+}
 
 /// What a start, or a SIGHUP, has read.
 struct Settings {

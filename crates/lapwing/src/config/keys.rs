@@ -156,7 +156,7 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
     key(
         "archive.memory_bytes",
         KeyType::Count,
-        "100663296",
+        "33554432",
         "what the encoders of all partitions may hold together; beyond, row groups become smaller",
     ),
     key("alerts", KeyType::Group, "", "where alerts go"),
