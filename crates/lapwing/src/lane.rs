@@ -17,7 +17,7 @@ use lapwing_sink::{
 };
 use tokio::sync::mpsc::Sender;
 
-use crate::checkpoint::{AlertsEntry, Cursor, Resume, random_id};
+use crate::checkpoint::{AlertsEntry, Cursor, Resume, now_us, random_id};
 use crate::committer::{EpochJob, Job, Progress};
 use crate::pipeline::Pipeline;
 use crate::report::Report;
@@ -297,6 +297,10 @@ impl<'a> Lane<'a> {
             return;
         }
         self.last_shown = Some(Instant::now());
+        if self.epoch_began.is_none() && self.jobs.capacity() == self.jobs.max_capacity() {
+            // Nothing was read since the last epoch: what there is, is at rest.
+            self.progress.committed_at.store(now_us(), Ordering::Relaxed);
+        }
         let numbers = LaneNumbers {
             report: self.pipeline.report().counters(),
             source: self.source.stats(),

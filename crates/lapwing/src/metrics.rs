@@ -313,7 +313,7 @@ pub static METRICS: &[Metric] = &[
         Gauge,
         "seconds since 1970",
         &[],
-        "when the partition that committed longest ago did, or began; its age is `time()` minus this",
+        "since when records of some partition have been read and not committed, or now; its age is `time()` minus this",
         |numbers, out| {
             let since = numbers.checkpointed.duration_since(UNIX_EPOCH).unwrap_or_default();
             out.line("", &[], &since.as_secs_f64().to_string());
