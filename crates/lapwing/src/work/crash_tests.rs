@@ -405,7 +405,7 @@ mod s3 {
         let Some(moto) = Moto::get() else { return };
         let steps = steps_of(&stage(&moto));
         for (first, turn) in [(1, Turn::EndsBefore), (2, Turn::EndsAfter)] {
-            for_each(&format!("S3, {turn:?}"), (first..=steps + 2).step_by(4), |step| {
+            for_each(&format!("S3, {turn:?}"), (first..=steps + 2).step_by(5), |step| {
                 let stage = stage(&moto);
                 stage.run(&Fate::new(step, turn), 3);
                 stage.ground.leave_half_files(&stage.world);
@@ -419,7 +419,7 @@ mod s3 {
         let Some(moto) = Moto::get() else { return };
         let steps = steps_of(&stage(&moto));
         for (first, turn) in [(1, Turn::HeldAfter), (2, Turn::HeldBefore)] {
-            for_each(&format!("S3, {turn:?}"), (first..=steps).step_by(8), |step| {
+            for_each(&format!("S3, {turn:?}"), (first..=steps).step_by(12), |step| {
                 hold_and_overtake(&stage(&moto), step, turn);
             });
         }
@@ -429,7 +429,7 @@ mod s3 {
     fn a_step_whose_reply_is_lost_is_tried_again() {
         let Some(moto) = Moto::get() else { return };
         let steps = steps_of(&stage(&moto));
-        for_each("S3, Lies", (1..=steps).step_by(5), |step| {
+        for_each("S3, Lies", (1..=steps).step_by(7), |step| {
             let stage = stage(&moto);
             let ran = stage.run(&Fate::new(step, Turn::Lies), 3);
             assert!(!ran.has_ended && !ran.is_lost);
