@@ -9,6 +9,8 @@ mod broker;
 mod cases;
 #[path = "suite/endpoint.rs"]
 mod endpoint;
+#[path = "suite/faults.rs"]
+mod faults;
 #[path = "suite/follow.rs"]
 mod follow;
 #[cfg(feature = "kafka")]
@@ -19,6 +21,9 @@ mod kafka;
 mod kafka_replay;
 #[path = "suite/laws.rs"]
 mod laws;
+#[cfg(feature = "s3")]
+#[path = "suite/moto.rs"]
+mod moto;
 #[path = "suite/openclaw.rs"]
 mod openclaw;
 #[path = "suite/program.rs"]

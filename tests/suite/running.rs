@@ -13,9 +13,15 @@ pub(crate) struct Running(Child);
 
 impl Running {
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// Starts it with environment variables.
+    pub(crate) fn start_with(folder: &Path, environment: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(folder.join("stderr.log"));
         let child = command(folder)
             .args(["run", "--config", "lapwing.yml"])
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log.expect("a log"))
             .spawn();

@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lapwing_detector::rule::RuleSet;
 use lapwing_detector::{Detector, Limits};
-use lapwing_event::{Batch, Message, Partition};
+use lapwing_event::{Alert, Batch, Message, Partition, Status};
 use lapwing_ingest::{LogTimeStep, Next, SourceError, SourceStats};
 use lapwing_sink::{
     ArchiveOptions, ArchiveReport, EncoderMemory, Sink, SinkError, StagedFile, Staging,
 };
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::checkpoint::{AlertsEntry, Cursor, Resume, now_us, random_id};
 use crate::committer::{EpochJob, Job, Progress};
@@ -94,6 +95,8 @@ pub(crate) struct Lane<'a> {
     jobs: Sender<Job>,
     progress: Arc<Progress>,
     known_until: i64,
+    /// The log time reached there, before anything that comes next.
+    reached: i64,
     /// Nothing says yet where reading began.
     is_first: bool,
     epoch_began: Option<Instant>,
@@ -126,11 +129,10 @@ impl<'a> Lane<'a> {
         numbers: Arc<Mutex<LaneNumbers>>,
     ) -> anyhow::Result<Self> {
         let (known_until, is_first) = (resume.known_until, resume.cursor.is_none());
+        let reached = resume.reached;
         let recorder = Recorder {
             partition: partition.clone(),
             memory: options.memory.clone(),
-            place: staging,
-            staging: None,
             span: None,
             records: 0,
             committed: resume
@@ -138,9 +140,15 @@ impl<'a> Lane<'a> {
                 .iter()
                 .map(|message| (message.alert.id.clone(), message.alert.revision))
                 .collect(),
-            unarchived: resume.unarchived,
+            unarchived: match &staging {
+                Some(_) => resume.unarchived,
+                None => Vec::new(),
+            },
+            place: staging,
+            staging: None,
             raised: Vec::new(),
         };
+        let committed = resume.committed;
         let mut pipeline = Pipeline::new(options.rules.clone(), options.limits, recorder);
         if let Some(state) = resume.state.filter(|state| !state.is_empty()) {
             let rules = options.rules.clone();
@@ -148,7 +156,7 @@ impl<'a> Lane<'a> {
                 Detector::restore(rules, partition.clone(), options.limits, &state).with_context(
                     || format!("source {}, partition {}", partition.source_id, partition.name),
                 )?;
-            pipeline.adopt(&partition, detector, &closed)?;
+            pipeline.adopt(&partition, detector, &behind(closed, &committed))?;
         }
         Ok(Self {
             options,
@@ -158,6 +166,7 @@ impl<'a> Lane<'a> {
             jobs,
             progress,
             known_until,
+            reached,
             is_first,
             epoch_began: None,
             archived: ArchiveReport::default(),
@@ -174,7 +183,9 @@ impl<'a> Lane<'a> {
         if self.is_first {
             // A crash in the first epoch must not begin at another place.
             self.end_epoch()?;
-            while self.jobs.capacity() < self.jobs.max_capacity() && !must_rest() {
+            let is_waiting =
+                |jobs: &Sender<Job>| jobs.capacity() < jobs.max_capacity() && !jobs.is_closed();
+            while is_waiting(&self.jobs) && !must_rest() {
                 std::thread::sleep(WAIT_FOR_ROOM);
             }
         }
@@ -196,6 +207,7 @@ impl<'a> Lane<'a> {
                     let taken = self.pipeline.take(batch);
                     self.source.done();
                     taken?;
+                    self.reach()?;
                 }
                 Next::Idle { log_time } => self.pipeline.tick(&self.partition, log_time)?,
                 Next::End => return Ok(Rested::Told),
@@ -212,6 +224,15 @@ impl<'a> Lane<'a> {
         self.last_shown = None;
         self.show();
         Ok(Rested::Told)
+    }
+
+    /// What a tick has raised and a manifest has committed belongs to the state at that offset: an epoch
+    /// that ended there without it would raise it once more.
+    fn reach(&mut self) -> anyhow::Result<()> {
+        if self.source.next_offset() == self.known_until {
+            self.pipeline.tick(&self.partition, self.reached)?;
+        }
+        Ok(())
     }
 
     /// Messages raised since the last call, with what is needed to raise them again at the same place.
@@ -283,12 +304,14 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// There was room when the last batch was read; if there is none now, the committer has ended.
+    /// There was room when the last batch was read. A committer that has ended says why by itself.
     fn send(&self, job: Job) -> anyhow::Result<()> {
-        if self.jobs.try_send(job).is_err() {
-            self.progress.is_lost.store(true, Ordering::Relaxed);
+        match self.jobs.try_send(job) {
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => {
+                bail!("more was to be committed than one batch can raise")
+            }
         }
-        Ok(())
     }
 
     /// Shows the numbers, a few times a second.
@@ -312,6 +335,35 @@ impl<'a> Lane<'a> {
         };
         *self.numbers.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }
+}
+
+/// The last messages of alerts whose rules have changed since a state was written, as messages that come
+/// after those committed since: whoever receives them takes only a greater revision. What has been resolved
+/// since, by silence or by an earlier start with the same rules, is not resolved again.
+fn behind(closed: Vec<Message>, committed: &[Message]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for message in closed {
+        let of_alert = committed.iter().filter(|known| known.alert.id == message.alert.id);
+        let is_resolved = of_alert.clone().any(|known| known.alert.status == Status::Resolved);
+        match of_alert.max_by_key(|known| known.alert.revision) {
+            None => messages.push(message),
+            Some(_) if is_resolved => {}
+            Some(last) => {
+                let Message { alert: closing, log_time } = message;
+                let alert = Alert {
+                    revision: last.alert.revision + 1,
+                    status: closing.status,
+                    description: closing.description,
+                    next_step: closing.next_step,
+                    resolved_at: closing.resolved_at.max(Some(last.alert.last_at)),
+                    resolved_because: closing.resolved_because,
+                    ..last.alert.clone()
+                };
+                messages.push(Message { alert, log_time: log_time.max(last.log_time) });
+            }
+        }
+    }
+    messages
 }
 
 /// Where an epoch's files are written.
@@ -347,14 +399,13 @@ impl Recorder {
     fn end_epoch(&mut self) -> Result<(Vec<StagedFile>, Vec<Message>), SinkError> {
         (self.span, self.records) = (None, 0);
         let messages = std::mem::take(&mut self.unarchived);
-        match self.staging.take() {
-            Some(staging) => {
-                let (files, left) = staging.finish(messages)?;
-                self.unarchived.clone_from(&left);
-                Ok((files, left))
-            }
-            None => Ok((Vec::new(), Vec::new())),
-        }
+        let (files, left) = match self.staging.take() {
+            Some(staging) => staging.finish(messages)?,
+            // Without records there is no file to name messages by.
+            None => (Vec::new(), messages),
+        };
+        self.unarchived.clone_from(&left);
+        Ok((files, left))
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{Sink, SinkError};
 pub struct JsonAlerts<W> {
     out: W,
     to: String,
+    /// The rest of a line that was begun, and could not be written: it comes before anything else.
+    rest: Vec<u8>,
 }
 
 impl JsonAlerts<std::fs::File> {
@@ -30,7 +32,7 @@ impl JsonAlerts<std::fs::File> {
     fn open(path: &Path, options: &mut OpenOptions) -> Result<Self, SinkError> {
         let to = path.display().to_string();
         match options.create(true).mode(0o600).open(path) {
-            Ok(out) => Ok(Self { out, to }),
+            Ok(out) => Ok(Self::new(out, to)),
             Err(source) => Err(SinkError::Alerts { to, source }),
         }
     }
@@ -39,7 +41,7 @@ impl JsonAlerts<std::fs::File> {
 impl<W: Write + Send> JsonAlerts<W> {
     /// Writes to `out`, which error messages call `to`.
     pub fn new(out: W, to: impl Into<String>) -> Self {
-        Self { out, to: to.into() }
+        Self { out, to: to.into(), rest: Vec::new() }
     }
 
     /// Gives back what is written to.
@@ -47,12 +49,31 @@ impl<W: Write + Send> JsonAlerts<W> {
         self.out
     }
 
-    /// One call of `write` per line, so that a reader of the file sees whole lines.
+    /// One call of `write` per line, so that a reader of the file sees whole lines. A line that was written
+    /// in part is completed by the next call; whoever tries a message again writes it a second time.
     fn write(&mut self, message: &Message) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&message.alert)?;
-        line.push(b'\n');
-        self.out.write_all(&line)?;
+        self.write_rest()?;
+        self.rest = serde_json::to_vec(&message.alert)?;
+        self.rest.push(b'\n');
+        let line_bytes = self.rest.len();
+        let written = self.write_rest();
+        if written.is_err() && self.rest.len() == line_bytes {
+            self.rest.clear();
+        }
+        written?;
         self.out.flush()
+    }
+
+    fn write_rest(&mut self) -> io::Result<()> {
+        while !self.rest.is_empty() {
+            match self.out.write(&self.rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => drop(self.rest.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// The store does not answer, or refuses.
-    #[error("{path}: the store says: {source}; check the folder or the bucket and its rights")]
+    #[error("{path}: the store says: {source}; {}", way_out(source))]
     Store {
         /// The object.
         path: String,
@@ -62,4 +62,20 @@ impl CheckpointError {
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Store { .. })
     }
+}
+
+/// What a person can do about what a store says.
+fn way_out(error: &object_store::Error) -> &'static str {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(StorageFull | QuotaExceeded) => return "free some space there",
+            Some(PermissionDenied | ReadOnlyFilesystem) => {
+                return "make it writable for the user of this process";
+            }
+            _ => next = error.source(),
+        }
+    }
+    "check the folder or the bucket and its rights"
 }

@@ -208,11 +208,14 @@ pub struct StateEntry {
 }
 
 impl Manifest {
-    /// The bytes that are written.
+    /// The bytes that are written: one line of JSON whose last key is the SHA-256 of everything before it,
+    /// since nothing else tells of damage to the newest manifest.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes =
             serde_json::to_vec(self).expect("a manifest has text keys and finite numbers");
-        bytes.push(b'\n');
+        bytes.pop();
+        let hash = sha256(&bytes);
+        bytes.extend_from_slice(format!("{SEAL}{hash}{SEAL_END}").as_bytes());
         bytes
     }
 
@@ -221,6 +224,7 @@ impl Manifest {
     /// # Errors
     /// What does not fit.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        check_seal(bytes)?;
         #[derive(Deserialize)]
         struct Version {
             version: u32,
@@ -235,7 +239,53 @@ impl Manifest {
     }
 }
 
+/// What stands between a manifest and its hash, and after that.
+const SEAL: &str = ",\"sha256\":\"";
+const SEAL_END: &str = "\"}\n";
+/// The length of a hash in hexadecimal digits.
+const HASH_DIGITS: usize = 64;
+
+fn check_seal(bytes: &[u8]) -> Result<(), String> {
+    let seal_bytes = SEAL.len() + HASH_DIGITS + SEAL_END.len();
+    let whole = bytes.split_at_checked(bytes.len().saturating_sub(seal_bytes));
+    let (before, seal) = whole.ok_or("it is too short")?;
+    match seal == format!("{SEAL}{}{SEAL_END}", sha256(before)).as_bytes() {
+        true => Ok(()),
+        false => Err("its bytes are not those that were written, as their SHA-256 says".to_owned()),
+    }
+}
+
 /// SHA-256 as it stands in manifests.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_a_manifest_counts() {
+        let manifest = Manifest {
+            version: MANIFEST_VERSION,
+            number: 7,
+            previous: Some(sha256(b"the one before")),
+            attempt: "0123".to_owned(),
+            worker: "host:1".to_owned(),
+            written_at: "2026-11-22T16:00:00Z".to_owned(),
+            source_id: "agents".into(),
+            partition: "audit-0".into(),
+            entry: Entry::Claim(ClaimEntry { next_offset: 12, rules: BTreeMap::new() }),
+        };
+        let mut bytes = manifest.encode();
+        assert_eq!(Manifest::decode(&bytes), Ok(manifest));
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(&bytes).is_err(), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        for len in 0..bytes.len() {
+            assert!(Manifest::decode(&bytes[..len]).is_err(), "cut to {len} bytes");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use lapwing_detector::Limits;
 use lapwing_detector::rule::RuleSet;
 use lapwing_ingest::{DecodeOptions, Decoders};
 use lapwing_sink::EncoderMemory;
+use tokio::runtime::Runtime;
 
 use super::Shared;
 use super::keep::{Rest, keep, take_over};
@@ -99,6 +100,7 @@ fn short_script() -> Vec<Act> {
 struct Stage {
     ground: Ground,
     world: Arc<World>,
+    rules: Arc<RuleSet>,
 }
 
 /// What is said of a process that has come to rest or ended.
@@ -111,20 +113,22 @@ struct Ran {
 
 impl Stage {
     fn local(script: Vec<Act>) -> Self {
-        Self { ground: Ground::local(), world: Arc::new(World::new(script, rules())) }
+        let world = Arc::new(World::new(script, rules()));
+        Self { ground: Ground::local(), world, rules: rules().clone() }
     }
 
-    fn shared(&self, fate: &Arc<Fate>, runtime: &tokio::runtime::Runtime) -> Arc<Shared> {
+    fn shared(&self, fate: &Arc<Fate>, runtime: &Runtime, batch: usize) -> Arc<Shared> {
         let receiver = FatedReceiver { received: self.world.received.clone(), fate: fate.clone() };
         Arc::new(Shared {
             config: Arc::new(Config::parse("test", CONFIG).expect("a configuration")),
             options: LaneOptions {
-                rules: rules().clone(),
+                rules: self.rules.clone(),
                 limits: Limits::default(),
                 epoch: EpochLimits {
                     age: Duration::from_secs(3600),
                     size_bytes: u64::MAX,
-                    records: EPOCH_RECORDS,
+                    // Whoever reads two at a time ends an epoch after each, also where a tick came.
+                    records: if batch == 2 { 1 } else { EPOCH_RECORDS },
                 },
                 memory: EncoderMemory::new(64 << 20),
             },
@@ -147,7 +151,7 @@ impl Stage {
             .enable_all()
             .build()
             .expect("a runtime");
-        let shared = self.shared(fate, &runtime);
+        let shared = self.shared(fate, &runtime, batch);
         let (rest, progress) = (Arc::new(Rest::default()), Arc::new(Progress::default()));
         runtime.spawn(end_with(fate.clone(), shared.clone(), rest.clone()));
         let partition = self.world.partition.clone();
@@ -319,6 +323,50 @@ fn hold_and_overtake(stage: &Stage, step: u64, turn: Turn) {
     stage.finish(4);
 }
 
+/// An alert that an epoch has left open and that was updated since, by a rule that is gone after the crash.
+#[test]
+fn an_alert_of_a_rule_that_is_gone_is_resolved_once_behind_everything_that_was_committed() {
+    let at = |n: i64| (Stamp::Appended(n), refused(&format!("a{n}"), "a", n));
+    let script = || {
+        vec![
+            Act::Records((0..4).map(at).collect()),
+            Act::Settle,
+            Act::Records((4..9).map(at).collect()),
+            Act::Settle,
+            Act::Records(
+                (0..4).map(|n| (Stamp::Appended(9), quiet(&format!("q{n}"), 9))).collect(),
+            ),
+        ]
+    };
+    let changed = CONFIG.to_owned() + "rules: {disable: [auth_lockout]}\n";
+    let changed = Config::parse("test", &changed).expect("a configuration");
+    let changed = changed.rules.load().expect("the other rules");
+    let steps = steps_of(&Stage::local(script()));
+    let resolved = AtomicU64::new(0);
+    for_each("a rule is gone", 1..=steps, |step| {
+        let mut stage = Stage::local(script());
+        stage.run(&Fate::new(step, Turn::EndsAfter), 3);
+        let was_open = stage.ground.epochs(&stage.world).last().is_some_and(|e| e.open_alerts > 0);
+        let was_committed = stage.ground.committed_messages(&stage.world);
+        stage.rules = changed.clone();
+        stage.world.stop_settling();
+        stage.run(&Fate::new(1 + step % 23, Turn::EndsAfter), 2);
+        let ran = stage.run(&Fate::none(), 4);
+        assert!(!ran.has_ended && !ran.is_lost && stage.world.is_over());
+        let mut messages = stage.ground.committed_messages(&stage.world);
+        messages.sort_by_key(|message| message.alert.revision);
+        let revisions: Vec<u32> = messages.iter().map(|message| message.alert.revision).collect();
+        assert_eq!(revisions, (1..=messages.len() as u32).collect::<Vec<_>>());
+        if was_open {
+            assert_eq!(messages.len(), was_committed.len() + 1);
+            let last = &messages.last().expect("a message").alert;
+            assert_eq!(last.status, lapwing_event::Status::Resolved);
+            resolved.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert!(resolved.into_inner() > 5, "the case was met");
+}
+
 /// S3, as far as moto speaks it: a rename is a copy and a deletion, and names are not made under locks.
 #[cfg(feature = "s3")]
 mod s3 {
@@ -348,7 +396,8 @@ mod s3 {
         );
         let at = |name: &str| Arc::new(PrefixStore::new(store.clone(), format!("{run}/{name}")));
         let ground = Ground::remote(at("state"), at("archive"));
-        Stage { ground, world: Arc::new(World::new(short_script(), rules())) }
+        let world = Arc::new(World::new(short_script(), rules()));
+        Stage { ground, world, rules: rules().clone() }
     }
 
     #[test]
@@ -356,7 +405,7 @@ mod s3 {
         let Some(moto) = Moto::get() else { return };
         let steps = steps_of(&stage(&moto));
         for (first, turn) in [(1, Turn::EndsBefore), (2, Turn::EndsAfter)] {
-            for_each(&format!("S3, {turn:?}"), (first..=steps + 2).step_by(4), |step| {
+            for_each(&format!("S3, {turn:?}"), (first..=steps + 2).step_by(5), |step| {
                 let stage = stage(&moto);
                 stage.run(&Fate::new(step, turn), 3);
                 stage.ground.leave_half_files(&stage.world);
@@ -370,7 +419,7 @@ mod s3 {
         let Some(moto) = Moto::get() else { return };
         let steps = steps_of(&stage(&moto));
         for (first, turn) in [(1, Turn::HeldAfter), (2, Turn::HeldBefore)] {
-            for_each(&format!("S3, {turn:?}"), (first..=steps).step_by(8), |step| {
+            for_each(&format!("S3, {turn:?}"), (first..=steps).step_by(12), |step| {
                 hold_and_overtake(&stage(&moto), step, turn);
             });
         }
@@ -380,7 +429,7 @@ mod s3 {
     fn a_step_whose_reply_is_lost_is_tried_again() {
         let Some(moto) = Moto::get() else { return };
         let steps = steps_of(&stage(&moto));
-        for_each("S3, Lies", (1..=steps).step_by(5), |step| {
+        for_each("S3, Lies", (1..=steps).step_by(7), |step| {
             let stage = stage(&moto);
             let ran = stage.run(&Fate::new(step, Turn::Lies), 3);
             assert!(!ran.has_ended && !ran.is_lost);

@@ -127,7 +127,7 @@ pub(super) fn keep(
         }
         // It is still its own claim: claiming again would take the partition from whoever has it now.
         claimed = match shared.runtime.block_on(resume(shared, &mut chain)) {
-            Ok(Some(resume)) => Claimed { chain, resume },
+            Ok(Some(resume)) => Claimed { chain: *chain, resume },
             Ok(None) => {
                 progress.is_lost.store(true, Ordering::Relaxed);
                 return given_up();
@@ -141,7 +141,7 @@ pub(super) fn keep(
 /// Why a lane ended before its time, with its chain if that can go on.
 struct Ended {
     why: anyhow::Error,
-    chain: Option<Chain>,
+    chain: Option<Box<Chain>>,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Ended {
@@ -218,7 +218,7 @@ fn run_once(
         }
     };
     match committed {
-        Ok(Ok(chain)) => rested.map_err(|why| Ended { why, chain: Some(chain) }),
+        Ok(Ok(chain)) => rested.map_err(|why| Ended { why, chain: Some(Box::new(chain)) }),
         Ok(Err(Stopped::Lost)) => Ok(Rested::Abandoned),
         Ok(Err(Stopped::Failed(error))) => Err(error.into()),
         Err(panicked) => Err(panicked.into()),

@@ -103,3 +103,46 @@ fn json_lines_are_one_object_each_for_their_owner_alone() {
     let error = JsonAlerts::create(&path.join("x")).expect_err("not a folder").to_string();
     assert!(error.starts_with("cannot write alerts to "), "{error}");
 }
+
+/// Takes so many bytes at a time and then says that it is full.
+#[derive(Default)]
+struct Full {
+    written: Vec<u8>,
+    room: usize,
+    left: usize,
+}
+
+impl std::io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = bytes.len().min(self.left);
+        if count == 0 {
+            self.left = self.room;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.left -= count;
+        self.written.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn lines_that_a_full_disk_has_cut_are_completed() {
+    let messages = [message("a"), message("b")];
+    let lines: Vec<String> =
+        messages.iter().map(|m| serde_json::to_string(&m.alert).expect("JSON")).collect();
+    // With room for one line and a half, all is written when the second one is tried again.
+    for room in [lines[0].len() * 3 / 2, lines[0].len() * 2, lines[0].len() * 3] {
+        let mut sink = JsonAlerts::new(Full { room, ..Full::default() }, "a full disk");
+        let failed = (0..9).take_while(|_| sink.write_messages(&messages[..1]).is_err()).count();
+        assert!(failed < 9);
+        while sink.write_messages(&messages[1..]).is_err() {}
+        let written = String::from_utf8(sink.into_inner().written).expect("UTF-8");
+        assert!(written.ends_with('\n'));
+        assert!(written.lines().all(|line| lines.iter().any(|whole| whole == line)), "{written}");
+        assert!(lines.iter().all(|whole| written.lines().any(|line| line == whole)), "{written}");
+    }
+}

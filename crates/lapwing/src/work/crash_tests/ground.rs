@@ -93,15 +93,25 @@ impl Ground {
         }
     }
 
+    /// The epochs so far.
+    pub(super) fn epochs(&self, world: &World) -> Vec<EpochEntry> {
+        let epoch = |(_, entry)| match entry {
+            Entry::Epoch(epoch) => Some(*epoch),
+            _ => None,
+        };
+        self.manifests(world).into_iter().filter_map(epoch).collect()
+    }
+
+    /// The messages committed so far.
+    pub(super) fn committed_messages(&self, world: &World) -> Vec<Message> {
+        let manifests = self.manifests(world);
+        manifests.iter().flat_map(|(_, entry)| entry.messages().to_vec()).collect()
+    }
+
     /// The offset after the last record of the last epoch, if there is a manifest.
     pub(super) fn committed_offset(&self, world: &World) -> Option<i64> {
-        let manifests = self.manifests(world);
-        manifests.last()?;
-        let epochs = manifests.iter().filter_map(|(_, entry)| match entry {
-            Entry::Epoch(epoch) => Some(epoch.next_offset),
-            _ => None,
-        });
-        Some(epochs.max().unwrap_or(0))
+        self.manifests(world).last()?;
+        Some(self.epochs(world).last().map_or(0, |epoch| epoch.next_offset))
     }
 
     /// What is committed: the manifests, and the files that queries see.
@@ -155,22 +165,16 @@ impl Ground {
 
     /// Asserts everything that must hold when all was read, archived and handed over.
     pub(super) fn check(&self, world: &World) {
-        let manifests = self.manifests(world);
+        let (manifests, epochs) = (self.manifests(world), self.epochs(world));
         let expected = world.expected();
-        check_messages(&world.received.lock().expect("no panic"), &manifests, expected);
-        let epochs: Vec<&EpochEntry> = manifests
-            .iter()
-            .filter_map(|(_, entry)| match entry {
-                Entry::Epoch(epoch) => Some(&**epoch),
-                _ => None,
-            })
-            .collect();
+        let committed = self.committed_messages(world);
+        check_messages(&world.received.lock().expect("no panic"), &committed, expected);
         check_epochs(&epochs, expected);
         self.check_state(&manifests, &epochs);
         self.check_archive(&epochs, expected);
     }
 
-    fn check_state(&self, manifests: &[(u64, Entry)], epochs: &[&EpochEntry]) {
+    fn check_state(&self, manifests: &[(u64, Entry)], epochs: &[EpochEntry]) {
         let mut objects = self.state_objects();
         let last = manifests.last().expect("a manifest").0;
         objects.retain(|name, _| !name.ends_with(".json"));
@@ -186,7 +190,7 @@ impl Ground {
         }
     }
 
-    fn check_archive(&self, epochs: &[&EpochEntry], expected: &Expected) {
+    fn check_archive(&self, epochs: &[EpochEntry], expected: &Expected) {
         let objects = self.archive_objects();
         let files: Vec<&FileEntry> = epochs.iter().flat_map(|epoch| &epoch.files).collect();
         let named: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
@@ -232,7 +236,7 @@ fn runtime() -> Runtime {
 
 /// What was received is what was expected, to the byte, whatever came more than once; and each message
 /// was committed once.
-fn check_messages(received: &[Message], manifests: &[(u64, Entry)], expected: &Expected) {
+fn check_messages(received: &[Message], committed: &[Message], expected: &Expected) {
     let by_id = |messages: &[Message]| -> BTreeMap<(String, u32), BTreeSet<String>> {
         let mut all = BTreeMap::<_, BTreeSet<String>>::new();
         for message in messages {
@@ -247,14 +251,11 @@ fn check_messages(received: &[Message], manifests: &[(u64, Entry)], expected: &E
     }
     let missing: Vec<_> = wanted.keys().filter(|id| !received.contains_key(*id)).collect();
     assert!(missing.is_empty(), "never received: {missing:?}");
-    let committed = manifests.iter().flat_map(|(_, entry)| entry.messages());
-    let mut committed: Vec<(String, u32)> = committed.map(id).collect();
-    committed.sort();
-    assert_eq!(committed, ids(&expected.messages), "each message is committed once");
+    assert_eq!(ids(committed), ids(&expected.messages), "each message is committed once");
 }
 
 /// Epochs follow each other without a hole, and end where the partition ends.
-fn check_epochs(epochs: &[&EpochEntry], expected: &Expected) {
+fn check_epochs(epochs: &[EpochEntry], expected: &Expected) {
     let mut next = 0;
     for epoch in epochs {
         assert_eq!(epoch.first_offset, next, "no hole, nothing twice");

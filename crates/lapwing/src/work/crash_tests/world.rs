@@ -56,8 +56,11 @@ pub(super) struct World {
     pub(super) received: Arc<Mutex<Vec<Message>>>,
 }
 
+#[derive(Default)]
 struct Now {
     act: usize,
+    /// Nobody waits for what is expected any more, since it is not.
+    is_unsettled: bool,
     clock: i64,
     log: Vec<(Timestamp, String)>,
 }
@@ -99,12 +102,12 @@ impl World {
         let mut world = Self {
             acts,
             expected: Expected::default(),
-            now: Mutex::new(Now { act: 0, clock: BEGIN, log: Vec::new() }),
+            now: Mutex::new(Now { clock: BEGIN, ..Now::default() }),
             partition,
             received: Arc::default(),
         };
         world.expected = world.foresee(rules);
-        world.now = Mutex::new(Now { act: 0, clock: BEGIN, log: Vec::new() });
+        world.now = Mutex::new(Now { clock: BEGIN, ..Now::default() });
         world
     }
 
@@ -114,6 +117,11 @@ impl World {
 
     pub(super) fn is_over(&self) -> bool {
         self.now.lock().expect("no panic").act == self.acts.len()
+    }
+
+    /// From now on nothing is waited for: the rules are others.
+    pub(super) fn stop_settling(&self) {
+        self.now.lock().expect("no panic").is_unsettled = true;
     }
 
     /// Plays the world to a bare pipeline: no epochs, no manifests, no restarts.
@@ -182,7 +190,7 @@ impl World {
         let ticked = match self.acts.get(at) {
             None => return Next::End,
             // As a consumer does, which says again and again where the partition ends.
-            Some(Act::Settle) if !is_settled(at) => {
+            Some(Act::Settle) if !now.is_unsettled && !is_settled(at) => {
                 let ticked = reader.tick(end, now.clock);
                 return ticked.map_or(NOTHING, |log_time| Next::Idle { log_time });
             }
@@ -300,6 +308,8 @@ impl PartitionSource for WorldSource {
             next => next,
         })
     }
+
+    fn done(&mut self) {}
 
     fn cursor(&self) -> Cursor {
         Cursor::Topic(self.reader.cursor())
