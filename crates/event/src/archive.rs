@@ -33,6 +33,10 @@ impl Table {
 pub const META_DIGEST: &str = "lapwing.records_digest";
 /// Key of the file metadata that holds the number of records of the range, events and rejected.
 pub const META_RECORDS: &str = "lapwing.records";
+/// Key of the file metadata that names the ranges a range was merged of, as `records:digest` joined by
+/// commas; it is missing where the range was written as it is. The digest of a merged range is that of
+/// this text.
+pub const META_MERGED_OF: &str = "lapwing.merged_of";
 /// Key of the file metadata that says where log time comes from.
 pub const META_LOG_TIME: &str = "lapwing.log_time_origin";
 /// Key of the file metadata that names the fields by which the records of the source are spread over
@@ -87,6 +91,10 @@ impl ArchiveFile {
         })
     }
 }
+
+/// The folder below an archive that says which files may be missing since they were older than they are
+/// kept: `.retained/<source>/<table>` holds the first UTC day of log time that is kept.
+pub const RETAINED: &str = ".retained";
 
 /// The longest source id, bytes.
 pub const MAX_SOURCE_ID_BYTES: usize = 64;

@@ -2,10 +2,12 @@
 //! per partition. Repeating the same records changes nothing. Does not decide when to finish.
 
 mod alerts;
+mod digest;
 mod error;
 mod existing;
 mod folder;
 mod layout;
+mod merge;
 mod partition;
 mod range;
 mod rejected;
@@ -24,6 +26,7 @@ use lapwing_event::{Batch, Message, Partition};
 pub use alerts::alert_columns;
 pub use error::ArchiveError;
 pub use layout::{ArchiveColumn, event_columns};
+pub use merge::{Merge, RangeFacts, footer_rows, merge};
 pub use rejected::rejected_columns;
 pub use staging::{EncoderMemory, StagedFile, Staging};
 

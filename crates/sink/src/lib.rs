@@ -8,8 +8,9 @@ mod text;
 use lapwing_event::{Batch, Message};
 
 pub use archive::{
-    Archive, ArchiveColumn, ArchiveError, ArchiveOptions, ArchiveReport, EncoderMemory, StagedFile,
-    Staging, alert_columns, event_columns, next_offset, rejected_columns, share,
+    Archive, ArchiveColumn, ArchiveError, ArchiveOptions, ArchiveReport, EncoderMemory, Merge,
+    RangeFacts, StagedFile, Staging, alert_columns, event_columns, footer_rows, merge, next_offset,
+    rejected_columns, share,
 };
 pub use json::JsonAlerts;
 pub use text::{TextAlerts, TextStyle};

@@ -132,17 +132,21 @@ pub(super) fn staged(
     Ok(files)
 }
 
+/// The layout of the table.
+pub(super) fn layout() -> TableLayout {
+    TableLayout {
+        schema: schema(COLUMNS),
+        properties: properties(COLUMNS),
+        rows_per_row_group: ROWS_PER_ROW_GROUP,
+    }
+}
+
 fn write(
     temporary: (Temporary, File),
     partition: &Partition,
     messages: &[Message],
 ) -> Result<WholeFile, ArchiveError> {
-    let layout = TableLayout {
-        schema: schema(COLUMNS),
-        properties: properties(COLUMNS),
-        rows_per_row_group: ROWS_PER_ROW_GROUP,
-    };
-    let mut table = TableFile::new(temporary, &layout)?;
+    let mut table = TableFile::new(temporary, &layout())?;
     for messages in messages.chunks(MESSAGES_AT_ONCE) {
         table.write(&rows(messages))?;
     }

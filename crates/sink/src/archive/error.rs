@@ -42,6 +42,14 @@ pub enum ArchiveError {
         /// What is wrong.
         reason: String,
     },
+    /// Files cannot be merged into one.
+    #[error("cannot merge into {}: {reason}; nothing was changed", path.display())]
+    Merge {
+        /// The merged file, where it was written.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The archive holds other records at the same offsets.
     #[error(
         "{} holds other records at the offsets {first}..={last} of partition {partition} of source \

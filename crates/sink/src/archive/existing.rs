@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use lapwing_event::Partition;
-use lapwing_event::archive::{ArchiveFile, META_DIGEST, META_RECORDS, Table};
+use lapwing_event::archive::{ArchiveFile, META_DIGEST, META_MERGED_OF, META_RECORDS, Table};
 use parquet::file::metadata::ParquetMetaDataReader;
 
+use super::digest::Parts;
 use super::error::{ArchiveError, cannot_read, cannot_write};
 use super::folder;
 
@@ -52,6 +53,8 @@ pub(super) struct HeldRecords {
     pub(super) records: u64,
     /// The number of rows in its files: fewer than records if one of two files is missing.
     pub(super) rows: u64,
+    /// What it was merged of, if it was.
+    pub(super) parts: Option<Parts>,
 }
 
 impl Held {
@@ -81,12 +84,18 @@ fn read_file(path: &Path) -> Result<HeldRecords, ArchiveError> {
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&file);
     let metadata = metadata.map_err(cannot_read(path))?;
     let metadata = metadata.file_metadata();
-    let value = |key: &str| {
+    let find = |key: &str| {
         let pairs = metadata.key_value_metadata().into_iter().flatten();
-        let value = pairs.filter(|p| p.key == key).find_map(|p| p.value.clone());
-        value.ok_or_else(|| cannot_read(path)(format!("its metadata lacks {key}")))
+        pairs.filter(|p| p.key == key).find_map(|p| p.value.clone())
     };
+    let value =
+        |key: &str| find(key).ok_or_else(|| cannot_read(path)(format!("its metadata lacks {key}")));
+    let parts = find(META_MERGED_OF).map(|text| {
+        Parts::parse(&text)
+            .ok_or_else(|| cannot_read(path)(format!("{META_MERGED_OF} is not valid")))
+    });
     Ok(HeldRecords {
+        parts: parts.transpose()?,
         digest: value(META_DIGEST)?,
         records: value(META_RECORDS)?.parse().map_err(cannot_read(path))?,
         rows: metadata.num_rows().max(0) as u64,

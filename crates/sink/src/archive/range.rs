@@ -10,9 +10,9 @@ use lapwing_event::archive::{
     META_VERSION, Table,
 };
 use lapwing_event::{Partition, RejectedAt};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::ArchiveReport;
+use super::digest::RangeDigest;
 use super::error::ArchiveError;
 use super::existing::{Held, HeldRecords};
 use super::folder::{Stage, Temporary};
@@ -65,7 +65,7 @@ pub(super) struct Range {
     end: RangeEnd,
     held: Option<(Held, HeldRecords)>,
     records: u64,
-    digest: Xxh3,
+    digest: RangeDigest,
     events: Option<TableFile>,
     rejected: Option<TableFile>,
 }
@@ -83,7 +83,8 @@ impl Range {
         end: RangeEnd,
         held: Option<(Held, HeldRecords)>,
     ) -> Self {
-        Self { file, end, held, records: 0, digest: Xxh3::new(), events: None, rejected: None }
+        let digest = RangeDigest::new(held.as_ref().and_then(|(_, held)| held.parts.as_ref()));
+        Self { file, end, held, records: 0, digest, events: None, rejected: None }
     }
 
     /// Where it ends, counted from here.
@@ -111,7 +112,7 @@ impl Range {
     pub(super) fn write(&mut self, part: &Part, cx: &RangeContext) -> Result<(), ArchiveError> {
         self.records += part.digests.len() as u64;
         self.file.last = part.last;
-        update(&mut self.digest, part.digests);
+        self.digest.update(part.digests);
         if !self.is_written() {
             return Ok(());
         }
@@ -151,7 +152,7 @@ impl Range {
         cx: &RangeContext,
         report: &mut ArchiveReport,
     ) -> Result<(), ArchiveError> {
-        let digest = format!("{:032x}", self.digest.digest128());
+        let (digest, parts) = std::mem::replace(&mut self.digest, RangeDigest::new(None)).finish();
         self.compare(&digest, cx)?;
         if !self.is_written() {
             report.ranges_unchanged += 1;
@@ -161,7 +162,7 @@ impl Range {
         if let Some((held, _)) = &self.held {
             self.file.last = held.file.last;
         }
-        self.keep(digest, cx, report)
+        self.keep(digest, parts, cx, report)
     }
 
     fn compare(&self, digest: &str, cx: &RangeContext) -> Result<(), ArchiveError> {
@@ -184,10 +185,11 @@ impl Range {
     fn keep(
         self,
         digest: String,
+        parts: Option<(&'static str, String)>,
         cx: &RangeContext,
         report: &mut ArchiveReport,
     ) -> Result<(), ArchiveError> {
-        for RangeFile { file, table, whole } in self.complete(digest, cx)? {
+        for RangeFile { file, table, whole } in self.complete(digest, parts, cx)? {
             whole.temporary.keep(&cx.root.join(file.path(table)))?;
             match table {
                 Table::Rejected => report.rejected_written += whole.rows,
@@ -200,19 +202,25 @@ impl Range {
     }
 
     /// Ends the range where it is: its files, still under their temporary names.
-    pub(super) fn staged(self, cx: &RangeContext) -> Result<Vec<RangeFile>, ArchiveError> {
-        let digest = format!("{:032x}", self.digest.digest128());
-        self.complete(digest, cx)
+    pub(super) fn staged(mut self, cx: &RangeContext) -> Result<Vec<RangeFile>, ArchiveError> {
+        let (digest, parts) = std::mem::replace(&mut self.digest, RangeDigest::new(None)).finish();
+        self.complete(digest, parts, cx)
     }
 
     /// The rejected records come first: replays find a range by its events.
-    fn complete(self, digest: String, cx: &RangeContext) -> Result<Vec<RangeFile>, ArchiveError> {
+    fn complete(
+        self,
+        digest: String,
+        parts: Option<(&'static str, String)>,
+        cx: &RangeContext,
+    ) -> Result<Vec<RangeFile>, ArchiveError> {
         let mut metadata = vec![
             (META_VERSION, ARCHIVE_VERSION.to_owned()),
             (META_LOG_TIME, cx.partition.log_time_origin.word().to_owned()),
             (META_RECORDS, self.records.to_string()),
             (META_DIGEST, digest),
         ];
+        metadata.extend(parts);
         metadata.extend(cx.partition.split.to_text().map(|text| (META_PARTITIONED_BY, text)));
         let mut files = Vec::new();
         for (table, file) in [(Table::Rejected, self.rejected), (Table::Events, self.events)] {
@@ -248,15 +256,4 @@ fn open<'a>(
         *slot = Some(TableFile::new(temporary, layout)?);
     }
     Ok(slot.as_mut().expect("filled above"))
-}
-
-/// Digests as bytes, at most 4 KiB at a time.
-fn update(hash: &mut Xxh3, digests: &[u64]) {
-    for chunk in digests.chunks(512) {
-        let mut bytes = [0; 512 * 8];
-        for (to, digest) in bytes.chunks_exact_mut(8).zip(chunk) {
-            to.copy_from_slice(&digest.to_le_bytes());
-        }
-        hash.update(&bytes[..chunk.len() * 8]);
-    }
 }
