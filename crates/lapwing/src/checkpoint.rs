@@ -8,17 +8,30 @@
 mod archive;
 mod chain;
 mod claim;
+mod compact;
 mod error;
+mod ledger;
+mod maintain;
 mod manifest;
+mod prune;
+mod retain;
 mod store;
+mod swap;
+mod verify;
 
 pub(crate) use archive::ArchivePlace;
 pub(crate) use chain::{Appended, Chain, now_us, random_id};
 pub(crate) use claim::{Claimed, Resume, claim, go_on};
+pub(crate) use compact::{CompactOptions, Compacted, TARGET_BYTES, compact};
 pub use error::CheckpointError;
+pub use ledger::Break;
+pub(crate) use maintain::{Upkeep, chains_of};
 pub(crate) use manifest::sha256;
 pub use manifest::{
-    AlertsEntry, ClaimEntry, Cursor, Entry, EpochEntry, FileEntry, MANIFEST_VERSION, Manifest,
-    StateEntry,
+    AlertsEntry, ClaimEntry, CompactEntry, Cursor, Entry, EpochEntry, FileEntry, MANIFEST_VERSION,
+    Manifest, RetainEntry, StateEntry, SummaryEntry,
 };
+pub(crate) use prune::prune;
+pub(crate) use retain::{KeepDays, retain};
 pub use store::{ChainStore, Place, chains};
+pub(crate) use verify::{Verified, verify};

@@ -1,8 +1,11 @@
 //! The command line: parse, then hand over to one function per command.
 
 mod check;
+mod checkpoint;
+mod compact;
 mod demo;
 mod replay;
+mod retain;
 mod rules;
 mod run;
 mod schema;
@@ -41,6 +44,13 @@ enum Command {
     Run(run::RunArgs),
     /// Check a configuration file and everything it names
     Check(check::CheckArgs),
+    /// Look at checkpoints, verify them and the archive, shorten them
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+    /// Merge the small files of past days of the archive
+    Compact(compact::CompactArgs),
+    /// Remove days of the archive that are older than `retention` says
+    Retain(retain::RetainArgs),
     /// Write seeded audit logs of a fleet of agents
     Simulate(simulate::SimulateArgs),
     /// List, show, check and test rules
@@ -146,6 +156,9 @@ fn execute(command: Command) -> anyhow::Result<Outcome> {
         Command::Replay(args) => replay::replay(&args),
         Command::Run(_) => unreachable!("run has a log of its own"),
         Command::Check(args) => check::check(&args),
+        Command::Checkpoint(command) => checkpoint::checkpoint(&command),
+        Command::Compact(args) => compact::compact(&args),
+        Command::Retain(args) => retain::retain(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Rules(command) => rules::rules(&command),
         Command::Schema(args) => schema::schema(&args),

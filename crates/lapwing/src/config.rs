@@ -3,6 +3,7 @@
 
 mod keys;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +12,8 @@ use anyhow::Context;
 use lapwing_detector::Limits;
 use lapwing_detector::yaml::{Node, YamlError, read_documents};
 use lapwing_event::FieldId;
-use lapwing_event::archive::is_path_name;
-use lapwing_event::time::{MINUTE, SECOND};
+use lapwing_event::archive::{Table, is_path_name};
+use lapwing_event::time::{DAY, MINUTE, SECOND};
 use lapwing_ingest::KeepRaw;
 use lapwing_ingest::format::{FORMATS, Format, format_by_name};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub epoch: EpochLimits,
     /// What all encoders may hold together, bytes.
     pub encoder_bytes: usize,
+    /// How long days of the archive are kept, microseconds, by table; what is not named, for ever.
+    pub retention: BTreeMap<Table, i64>,
     /// A file to which alerts are appended as JSON Lines.
     pub alerts_file: Option<PathBuf>,
     /// How alerts are written to standard output.
@@ -174,6 +177,7 @@ fn build(root: &Node) -> Result<Config, YamlError> {
             records: count("archive.epoch_records", 1_000_000)? as u64,
         },
         encoder_bytes: count("archive.memory_bytes", 32 << 20)?,
+        retention: read_retention(root)?,
         alerts_file: path("alerts.file")?,
         alerts_stdout: match at("alerts.stdout").map(Node::text).transpose()? {
             Some("text") => Some(AlertFormat::Text),
@@ -204,6 +208,20 @@ fn build(root: &Node) -> Result<Config, YamlError> {
         json_log: at("log.format").map(Node::text).transpose()? == Some("json"),
         log_level: at("log.level").map_or(Ok("info"), Node::text)?.to_owned(),
     })
+}
+
+fn read_retention(root: &Node) -> Result<BTreeMap<Table, i64>, YamlError> {
+    let mut retention = BTreeMap::new();
+    for table in Table::ALL {
+        if let Some(node) = keys::find(root, &format!("retention.{}", table.folder())) {
+            let span = node.timespan()?;
+            if span < DAY {
+                return Err(node.error("days are removed as a whole; keep at least 1d"));
+            }
+            retention.insert(table, span);
+        }
+    }
+    Ok(retention)
 }
 
 /// A loopback address: whoever reaches the endpoint may read it.

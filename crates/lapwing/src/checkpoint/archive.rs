@@ -12,6 +12,7 @@ use object_store::{Error, ObjectStoreExt, PutPayload, WriteMultipart};
 use super::error::CheckpointError;
 use super::manifest::{FileEntry, sha256};
 use super::store::Place;
+use super::swap::hold_still;
 
 /// The folder of files that wait for their manifest; query engines pass over names with a dot.
 pub(crate) const STAGED: &str = ".staged";
@@ -92,6 +93,10 @@ impl ArchivePlace {
 
     /// Gives a file its final name, if it does not have it yet; false if it is at neither place.
     pub(crate) async fn publish(&self, file: &FileEntry) -> Result<bool, CheckpointError> {
+        let _still = match self.folder() {
+            Some(folder) => Some(hold_still(folder).await?),
+            None => None,
+        };
         let (from, to) = (Path::from(file.staged.as_str()), Path::from(file.path.as_str()));
         match self.place.store.rename(&from, &to).await {
             Ok(()) => Ok(true),
@@ -132,11 +137,9 @@ impl ArchivePlace {
         Ok(removed)
     }
 
-    /// The bytes of a file.
-    pub(crate) async fn read(&self, path: &str) -> Result<bytes::Bytes, CheckpointError> {
-        let at = Path::from(path);
-        let read = async { self.place.store.get(&at).await?.bytes().await };
-        read.await.map_err(|error| CheckpointError::store(path, error))
+    /// Where it lies.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 }
 
@@ -166,6 +169,6 @@ fn clean_spool(
 }
 
 /// The number of the claim that begins the name of a staged file.
-fn claim_of(name: &str) -> u64 {
+pub(super) fn claim_of(name: &str) -> u64 {
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

@@ -66,6 +66,22 @@ impl Chain {
     /// # Errors
     /// A manifest that is there and damaged.
     pub(crate) async fn append(&mut self, entry: &Entry) -> Result<Appended, CheckpointError> {
+        self.append_after(entry, Before::Maintenance).await
+    }
+
+    /// Appends a manifest, unless anybody else has appended one: what it says may not hold after that.
+    ///
+    /// # Errors
+    /// A manifest that is there and damaged.
+    pub(crate) async fn append_here(&mut self, entry: &Entry) -> Result<Appended, CheckpointError> {
+        self.append_after(entry, Before::Nothing).await
+    }
+
+    async fn append_after(
+        &mut self,
+        entry: &Entry,
+        before: Before,
+    ) -> Result<Appended, CheckpointError> {
         let mut wait = FIRST_RETRY;
         // It stays the same while the same number is tried, since a reply may have been lost.
         let mut attempt = random_id();
@@ -73,6 +89,7 @@ impl Chain {
             match self.try_append(entry, &attempt).await {
                 Ok(Tried::Appended) => return Ok(Appended::Yes),
                 Ok(Tried::Lost) => return Ok(Appended::Lost),
+                Ok(Tried::Moved) if before == Before::Nothing => return Ok(Appended::Lost),
                 Ok(Tried::Moved) => attempt = random_id(),
                 Err(error) if error.may_pass() => {
                     let (source, partition) = (&*self.partition.source_id, &*self.partition.name);
@@ -147,6 +164,13 @@ impl Chain {
             entry: entry.clone(),
         }
     }
+}
+
+/// What may have been appended by others before a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Maintenance,
+    Nothing,
 }
 
 enum Tried {

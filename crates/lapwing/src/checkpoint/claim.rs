@@ -11,6 +11,7 @@ use tracing::info;
 use super::archive::ArchivePlace;
 use super::chain::{Appended, Chain};
 use super::error::CheckpointError;
+use super::maintain::finish_swap;
 use super::manifest::{AlertsEntry, ClaimEntry, Cursor, Entry, EpochEntry, Manifest, sha256};
 use super::store::ChainStore;
 
@@ -170,6 +171,7 @@ impl Tail {
     /// publishes an epoch before it appends anything, so that nothing is left to do after one.
     async fn finish(&self, archive: &ArchivePlace, chain: &Chain) -> Result<(), CheckpointError> {
         let partition = &chain.partition;
+        finish_swap(archive, chain).await?;
         if let Some((Manifest { number, entry: Entry::Epoch(epoch), .. }, _)) =
             self.manifests.first()
             && !self.manifests.iter().any(|(manifest, _)| manifest.entry.is_maintenance())

@@ -41,6 +41,9 @@ pub enum CheckpointError {
         /// What does not fit.
         reason: String,
     },
+    /// Files of the archive that cannot be merged.
+    #[error(transparent)]
+    Archive(Box<lapwing_sink::ArchiveError>),
     /// A file of the archive that is gone or not as it was written.
     #[error("{path}: {reason}; restore it from a copy: its manifest {manifest} names it")]
     File {
@@ -51,6 +54,12 @@ pub enum CheckpointError {
         /// The number of its manifest.
         manifest: u64,
     },
+}
+
+impl From<lapwing_sink::ArchiveError> for CheckpointError {
+    fn from(error: lapwing_sink::ArchiveError) -> Self {
+        Self::Archive(Box::new(error))
+    }
 }
 
 impl CheckpointError {

@@ -133,13 +133,13 @@ pub struct AlertsEntry {
     pub messages: Vec<Message>,
 }
 
-/// Files of the archive were merged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Files of the archive were merged: those of one day, in all tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompactEntry {
-    /// The files that are replaced, by their paths.
+    /// The files that are replaced.
     pub replaced: Vec<FileEntry>,
-    /// The file that replaces them.
-    pub file: FileEntry,
+    /// The files that replace them: each has at least one to replace in its table.
+    pub files: Vec<FileEntry>,
 }
 
 /// Files of the archive are removed.
@@ -154,9 +154,12 @@ pub struct RetainEntry {
 pub struct SummaryEntry {
     /// The first number it stands for.
     pub first: u64,
+    /// The first offset that the chain has archived; null before the first epoch.
+    pub first_offset: Option<i64>,
     /// The files of the archive, as of here.
     pub files: Vec<FileEntry>,
-    /// The newest epoch, with its messages already handed over or repeated here.
+    /// The newest epoch. Its messages are all that may not have been handed over, also those of older
+    /// manifests.
     pub epoch: Option<EpochEntry>,
     /// What was committed ahead of the next epoch.
     pub alerts: Option<AlertsEntry>,

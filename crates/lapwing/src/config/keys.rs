@@ -159,6 +159,20 @@ pub static CONFIG_KEYS: &[KeySpec] = &[
         "33554432",
         "what the encoders of all partitions may hold together; beyond, row groups become smaller",
     ),
+    key(
+        "retention",
+        KeyType::Group,
+        "",
+        "how long days of the archive are kept, by log time; `lapwing retain` removes what is older",
+    ),
+    key("retention.events", KeyType::Timespan, "for ever", "events"),
+    key(
+        "retention.rejected",
+        KeyType::Timespan,
+        "for ever",
+        "rejected records; a replay of the archive then lacks their log times, which only move its clock",
+    ),
+    key("retention.alerts", KeyType::Timespan, "for ever", "alert messages"),
     key("alerts", KeyType::Group, "", "where alerts go"),
     key("alerts.file", KeyType::Text, "none", "a file to which they are appended as JSON Lines"),
     key(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lapwing_event::archive::{ArchiveFile, Table};
+use lapwing_event::archive::{ArchiveFile, RETAINED, Table};
 
 use super::super::SourceError;
 use super::super::discover::list_folder;
@@ -27,6 +27,19 @@ impl Range {
 
     pub(super) fn rejected(&self, root: &Path) -> Option<PathBuf> {
         self.has_rejected.then(|| root.join(self.file.path(Table::Rejected)))
+    }
+
+    /// Whether one of its files is missing because that table is kept for a shorter time. The log times
+    /// of what is left stand in its rows, so that no alert changes; a tick is missing at most.
+    pub(super) fn is_retained_in_part(&self, root: &Path) -> bool {
+        let missing = match (self.has_events, self.has_rejected) {
+            (true, false) => Table::Rejected,
+            (false, true) => Table::Events,
+            _ => return false,
+        };
+        let noted = root.join(RETAINED).join(&self.file.source_id).join(missing.folder());
+        let first_kept = fs::read_to_string(noted).unwrap_or_default();
+        *self.file.date < *first_kept.trim()
     }
 }
 
