@@ -24,6 +24,8 @@ mod laws;
 #[cfg(feature = "s3")]
 #[path = "suite/moto.rs"]
 mod moto;
+#[path = "suite/maintenance.rs"]
+mod maintenance;
 #[path = "suite/openclaw.rs"]
 mod openclaw;
 #[path = "suite/program.rs"]
