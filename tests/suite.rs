@@ -21,11 +21,11 @@ mod kafka;
 mod kafka_replay;
 #[path = "suite/laws.rs"]
 mod laws;
+#[path = "suite/maintenance.rs"]
+mod maintenance;
 #[cfg(feature = "s3")]
 #[path = "suite/moto.rs"]
 mod moto;
-#[path = "suite/maintenance.rs"]
-mod maintenance;
 #[path = "suite/openclaw.rs"]
 mod openclaw;
 #[path = "suite/program.rs"]

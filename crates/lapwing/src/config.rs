@@ -378,7 +378,7 @@ mod tests {
             ),
             (
                 "sources:\n  - {id: a, type: kafka, topics: [{name: x}]}\nstate: /s\n",
-                "c.yml:2: sources[0].brokers is missing",
+                "c.yml:2: sources[0]: brokers is missing",
             ),
             ("state: /s\n", "c.yml:1: sources is missing"),
             ("sources:\n  - {id: a, type: file, include: [x]}\n", "c.yml:1: state is missing"),
