@@ -33,7 +33,7 @@ const LOCK_EVERY: Duration = Duration::from_millis(5);
 const GRACE: Duration = Duration::from_secs(1);
 
 const SWAP: &str = ".swap";
-const LOCK: &str = "lock";
+const LOCK: &str = ".lock";
 const MAINTENANCE: &str = "maintenance";
 const JOURNAL: &str = "journal.json";
 const NEW: &str = "new";

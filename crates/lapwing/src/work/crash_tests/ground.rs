@@ -33,6 +33,9 @@ pub(super) struct Ground {
 /// The objects of a store by their paths.
 pub(super) type Objects = BTreeMap<String, Bytes>;
 
+/// What is left in an archive beside its files.
+const LOCK: &str = ".swap/.lock";
+
 impl Ground {
     /// Folders; in memory where there is a file system for that, since nothing here loses power.
     pub(super) fn local() -> Self {
@@ -128,8 +131,11 @@ impl Ground {
         self.objects(&self.state)
     }
 
+    /// Without the lock that keeps compactions and publishing apart, which stays.
     fn archive_objects(&self) -> Objects {
-        self.objects(&self.archive)
+        let mut objects = self.objects(&self.archive);
+        objects.remove(LOCK);
+        objects
     }
 
     fn objects(&self, store: &Arc<dyn ObjectStore>) -> Objects {
@@ -201,7 +207,8 @@ impl Ground {
             assert_eq!(sha256(&objects[&file.path]), file.sha256, "{}", file.path);
         }
         if self.is_local {
-            let on_disk = files_below(&self.folder.path().join("archive")).len();
+            let on_disk = files_below(&self.folder.path().join("archive"));
+            let on_disk = on_disk.iter().filter(|path| !path.ends_with(LOCK)).count();
             assert_eq!(on_disk, objects.len(), "nothing else is left in the folder");
         }
         assert_eq!(files_below(&self.spool()), Vec::<PathBuf>::new(), "the spool is empty");
