@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -48,6 +47,15 @@ fn with_epochs(count: usize, extra: &str) -> tempfile::TempDir {
     feed(folder.path(), "a", count);
     running.stop(folder.path());
     folder
+}
+
+/// Starts it where it has run before, and waits until it has started.
+fn start_again(folder: &Path) -> Running {
+    let starts = || said(folder).matches("started").count();
+    let before = starts();
+    let running = Running::start(folder);
+    wait(folder, "it has started again", || starts() > before);
+    running
 }
 
 fn verify(folder: &Path) -> Ran {
@@ -211,31 +219,60 @@ fn a_query_sees_every_row_once_while_files_are_merged_beside_run() {
     assert_eq!(rows(path)[2].len(), 26);
 }
 
+/// The steps of a merge that can be seen from outside.
+const STEPS: usize = 7;
+
+/// Whether a merge has come to a step.
+fn has_come_to(folder: &Path, step: usize, merges: usize) -> bool {
+    let archive = folder.join("archive");
+    let entries = |path: PathBuf| fs::read_dir(path).map_or(0, Iterator::count);
+    match step {
+        // One of the merged files is being written, then another.
+        0..=2 => entries(archive.join(".staged/gw/0")) > step,
+        3 => merges_of(folder) > merges,
+        4 => archive.join(".swap/new").exists(),
+        5 => archive.join(".swap/journal.json").exists(),
+        _ => entries(archive.join(".swap/old")) > 0,
+    }
+}
+
+fn merges_of(folder: &Path) -> usize {
+    let names = fs::read_dir(folder.join("state/gw/0")).expect("a chain").flatten();
+    let bytes = names.filter_map(|entry| fs::read(entry.path()).ok());
+    bytes.filter(|bytes| String::from_utf8_lossy(bytes).contains("\"kind\":\"compact\"")).count()
+}
+
 #[test]
-fn a_merge_that_is_killed_at_any_moment_is_finished_by_the_next() {
+fn a_merge_that_is_killed_at_any_step_is_finished_by_the_next() {
     let folder = prepare("");
     let path = folder.path();
     let mut running = Running::start(path);
-    for round in 0..8_u64 {
+    for round in 0..2 * STEPS {
         feed(path, &round.to_string(), 2);
+        let merges = merges_of(path);
         let mut merging = command(path)
             .args(["compact", "--config", CONFIG, "--date", &today()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
-        std::thread::sleep(Duration::from_millis(15 * round + 10));
+        while !has_come_to(path, round / 2, merges) {
+            if merging.try_wait().expect("a child").is_some() {
+                break;
+            }
+        }
         merging.kill().expect("killed");
         merging.wait().expect("a child");
+        verify(path).exits(0);
         if round % 2 == 1 {
             running.stop(path);
-            running = Running::start(path);
+            running = start_again(path);
+            verify(path).exits(0);
         }
-        verify(path).exits(0);
     }
     running.stop(path);
     let expected = rows(path);
-    assert_eq!(expected[0].len(), 16);
+    assert_eq!(expected[0].len(), 4 * STEPS);
     compact(path);
     let verified = verify(path).exits(0).stdout;
     assert!(!verified.contains("note"), "{verified}");
@@ -271,9 +308,7 @@ fn a_merge_that_was_committed_and_not_carried_out_is_finished_by_the_next_start(
         assert_eq!(rows(path), before);
         match finished_by_run {
             true => {
-                let running = Running::start(path);
-                wait(path, "it has started again", || said(path).matches("started").count() > 1);
-                running.stop(path);
+                start_again(path).stop(path);
             }
             false => drop(compact(path)),
         }
@@ -410,7 +445,7 @@ fn retention_removes_old_days_and_nothing_else() {
     verify(path).exits(0);
     // Three epochs were made old; the first of a start has no records.
     assert_eq!(rows(path)[0].len(), before[0].len() - 2);
-    let running = Running::start(path);
+    let running = start_again(path);
     feed(path, "b", 1);
     running.stop(path);
     verify(path).exits(0);

@@ -94,7 +94,7 @@ impl ArchivePlace {
     /// Gives a file its final name, if it does not have it yet; false if it is at neither place.
     pub(crate) async fn publish(&self, file: &FileEntry) -> Result<bool, CheckpointError> {
         let _still = match self.folder() {
-            Some(folder) => Some(hold_still(folder).await?),
+            Some(folder) => hold_still(folder).await?,
             None => None,
         };
         let (from, to) = (Path::from(file.staged.as_str()), Path::from(file.path.as_str()));

@@ -95,16 +95,19 @@ pub(super) fn lock_maintenance(archive: &Path) -> Result<File, CheckpointError> 
 }
 
 /// Waits until nothing is exchanged, and keeps it so while the result is held: a file that is published in
-/// between would be out of sight for a moment.
+/// between would be out of sight for a moment. `None` where nobody has ever merged anything.
 ///
 /// # Errors
 /// A lock that is held for too long; trying again may help.
-pub(super) async fn hold_still(archive: &Path) -> Result<File, CheckpointError> {
+pub(super) async fn hold_still(archive: &Path) -> Result<Option<File>, CheckpointError> {
+    if !archive.join(SWAP).join(LOCK).exists() {
+        return Ok(None);
+    }
     let (path, file) = lock_file(archive, LOCK)?;
     let began = Instant::now();
     loop {
         match file.try_lock_shared() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(Some(file)),
             Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_FOR => {
                 tokio::time::sleep(LOCK_EVERY).await;
             }
@@ -136,9 +139,11 @@ fn not_locked(path: &Path, error: &TryLockError) -> CheckpointError {
     CheckpointError::store(path.display().to_string(), source)
 }
 
-/// Says whether the file system can exchange two folders, before anything relies on it.
+/// Says whether the file system can exchange two folders, before anything relies on it. From then on
+/// whoever publishes a file minds the lock.
 pub(super) fn check(archive: &Path) -> Result<(), CheckpointError> {
     let folder = folder(archive)?;
+    drop(lock_file(archive, LOCK)?);
     let probes = [folder.join("probe-a"), folder.join("probe-b")];
     for probe in &probes {
         DirBuilder::new().recursive(true).mode(0o700).create(probe).map_err(failed(probe))?;
