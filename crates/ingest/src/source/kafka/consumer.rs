@@ -30,6 +30,10 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a partition may always have waiting, however many partitions there are.
 const MIN_INBOX_BYTES: usize = 256 << 10;
+/// How long nothing may become free before partitions are paused: a batch takes some milliseconds.
+const STUCK_AFTER: Duration = Duration::from_millis(200);
+/// How often it is looked whether there is room.
+const ROOM_EVERY: Duration = Duration::from_millis(1);
 /// How often the ends of partitions are asked for, and offsets are committed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker may take to say where a partition ends.
@@ -457,6 +461,7 @@ fn poll_until(consumer: &GroupConsumer, must_rest: &AtomicBool) {
         if is_idle || oldest_pending.is_some_and(|since| since.elapsed() >= LINGER) {
             context.lock_slots().iter_mut().for_each(Slot::flush);
             oldest_pending = None;
+            wait_for_readers(context);
             hold_back(consumer);
         }
         if last_look.elapsed() >= LOOK_EVERY {
@@ -532,15 +537,39 @@ pub(super) fn timestamp(message: &BorrowedMessage<'_>) -> Timestamp {
     timestamp.unwrap_or(Timestamp::Unknown)
 }
 
-/// Pauses partitions whose readers are behind, and resumes those whose readers have caught up.
+/// Waits until there is room in the inboxes, or for so long that some reader must be stuck. Meanwhile
+/// librdkafka's own queue fills, and it fetches no more.
+fn wait_for_readers(context: &GroupContext) {
+    let began = Instant::now();
+    loop {
+        let waiting: usize = context
+            .lock_slots()
+            .iter()
+            .filter(|slot| !slot.is_paused)
+            .map(|slot| slot.inbox.waiting_bytes.load(Ordering::Relaxed))
+            .sum();
+        if waiting <= context.settings.queue_bytes || began.elapsed() > STUCK_AFTER {
+            return;
+        }
+        thread::sleep(ROOM_EVERY);
+    }
+}
+
+/// Pauses partitions whose readers are behind while others may go on, and resumes those whose readers have
+/// caught up. A pause costs: librdkafka drops what it has fetched and fetches it again.
 fn hold_back(consumer: &GroupConsumer) {
     let context = consumer.context();
     let mut slots = context.lock_slots();
-    let share = context.settings.queue_bytes / slots.len().max(1);
-    let most = share.max(MIN_INBOX_BYTES);
+    let total = context.settings.queue_bytes;
+    let share = (total / slots.len().max(1)).max(MIN_INBOX_BYTES);
+    let waiting_of = |slot: &Slot| slot.inbox.waiting_bytes.load(Ordering::Relaxed);
+    let running = slots.iter().filter(|slot| !slot.is_paused).map(waiting_of).sum::<usize>();
     for slot in slots.iter_mut() {
-        let waiting = slot.inbox.waiting_bytes.load(Ordering::Relaxed);
-        let must_pause = if slot.is_paused { waiting > most / 2 } else { waiting > most };
+        let waiting = waiting_of(slot);
+        let must_pause = match slot.is_paused {
+            true => waiting > share / 2,
+            false => running > total && waiting > share,
+        };
         if must_pause == slot.is_paused {
             continue;
         }
