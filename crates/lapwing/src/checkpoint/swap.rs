@@ -103,7 +103,9 @@ pub(super) async fn hold_still(archive: &Path) -> Result<Option<File>, Checkpoin
     if !archive.join(SWAP).join(LOCK).exists() {
         return Ok(None);
     }
-    let (path, file) = lock_file(archive, LOCK)?;
+    // A shared lock asks for no right to write: an archive that has become read-only is told by the write itself.
+    let path = archive.join(SWAP).join(LOCK);
+    let file = File::open(&path).map_err(|e| not_locked(&path, &TryLockError::Error(e)))?;
     let began = Instant::now();
     loop {
         match file.try_lock_shared() {

@@ -1,4 +1,4 @@
-//! `lapwing run`: follow logs until stopped. Here are the signals; the work is in `follower.rs`.
+//! `lapwing run`: follow logs until stopped. Here are the signals; the work is in `work.rs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

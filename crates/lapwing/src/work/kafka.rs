@@ -29,6 +29,9 @@ use crate::lane::PartitionSource;
 
 /// How long a partition that is revoked may take to commit what was read: the group waits for it.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a partition may be claimed by another process and be assigned to this one before it is taken back:
+/// far longer than a rebalance.
+const FORSAKEN_AFTER: Duration = Duration::from_secs(30);
 /// How long a lane waits for records before it looks at other things.
 const WAIT: Duration = Duration::from_millis(50);
 /// How often it is looked whether a lane has come to rest.
@@ -73,6 +76,9 @@ struct KafkaLanes {
 }
 
 struct KafkaLane {
+    assigned: Assigned,
+    /// Since when another process has its chain.
+    lost_since: Option<Instant>,
     rest: Arc<Rest>,
     progress: Arc<Progress>,
     thread: JoinHandle<()>,
@@ -127,9 +133,31 @@ impl KafkaLanes {
             let (rest, progress) = (rest.clone(), progress.clone());
             thread::spawn(move || lane.keep(claimed, &rest, &progress))
         };
-        let lane = KafkaLane { rest, progress, thread, told_offset: -1 };
-        self.lanes.insert(assigned.partition.clone(), lane);
-        Ok(AssignedAt { partition: assigned.partition.clone(), offset, inbox })
+        let (assigned_to, assigned) = (assigned.partition.clone(), assigned.clone());
+        let lane =
+            KafkaLane { assigned, rest, progress, thread, told_offset: -1, lost_since: None };
+        self.lanes.insert(assigned_to.clone(), lane);
+        Ok(AssignedAt { partition: assigned_to, offset, inbox })
+    }
+
+    /// Partitions that another process has claimed and the group has left here for long: nobody reads them.
+    fn forsaken(&mut self) -> Vec<TopicPartition> {
+        let mut forsaken = Vec::new();
+        for (partition, lane) in &mut self.lanes {
+            if lane.thread.is_finished() && lane.progress.is_lost.load(Ordering::Relaxed) {
+                let since = *lane.lost_since.get_or_insert_with(Instant::now);
+                forsaken.extend((since.elapsed() > FORSAKEN_AFTER).then(|| partition.clone()));
+            }
+        }
+        forsaken
+    }
+
+    fn take_back(&mut self, of: &TopicPartition) -> Result<AssignedAt, KafkaSourceError> {
+        let partition = self.partition(of);
+        let claimed = self.shared.runtime.block_on(take_over(&self.shared, partition.clone()));
+        let claimed = claimed.map_err(|error| self.failed(error.to_string()))?;
+        let lane = self.lanes.remove(of).ok_or_else(|| self.failed("it was revoked".to_owned()))?;
+        self.open(&lane.assigned, partition, claimed)
     }
 
     fn failed(&self, reason: String) -> KafkaSourceError {
@@ -152,6 +180,9 @@ impl Assignee for KafkaLanes {
     }
 
     fn revoke(&mut self, partitions: &[TopicPartition], is_lost: bool) {
+        let mut reopened = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+        reopened.retain(|placed| !partitions.contains(&placed.partition));
+        drop(reopened);
         let revoked: Vec<KafkaLane> =
             partitions.iter().filter_map(|partition| self.lanes.remove(partition)).collect();
         for lane in &revoked {
@@ -188,7 +219,17 @@ impl Assignee for KafkaLanes {
     }
 
     fn reopened(&mut self) -> Vec<AssignedAt> {
-        std::mem::take(&mut *self.reopened.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut again = {
+            let mut reopened = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *reopened)
+        };
+        for of in self.forsaken() {
+            match self.take_back(&of) {
+                Ok(placed) => again.push(placed),
+                Err(error) => warn!(partition = of.name(), %error, "not taken over again yet"),
+            }
+        }
+        again
     }
 }
 
@@ -266,7 +307,13 @@ impl PartitionSource for TopicLane {
         Ok(match self.outlet.next(WAIT) {
             Some(Arrival::Records(raw)) => {
                 let decoder = self.lent.insert(self.decoders.lend());
-                self.reader.read(raw, now_us(), decoder).map_or(NOTHING, Next::Batch)
+                match self.reader.read(raw, now_us(), decoder) {
+                    Some(batch) => Next::Batch(batch),
+                    None => {
+                        self.lent = None;
+                        NOTHING
+                    }
+                }
             }
             Some(Arrival::Lost { before }) => {
                 self.reader.lose(before, now_us()).map_or(NOTHING, Next::Batch)

@@ -97,7 +97,11 @@ impl KafkaSettings {
         config.set_log_level(RDKafkaLogLevel::Info);
         config.create_with_context(context).map_err(|error| KafkaSourceError::Settings {
             source_id: self.source_id.clone(),
-            reason: error.to_string(),
+            // The value is left out: it may be a password under a name that was mistyped.
+            reason: match error {
+                KafkaError::ClientConfig(_, _, name, _) => format!("{name} is not taken"),
+                other => other.to_string(),
+            },
         })
     }
 

@@ -30,6 +30,8 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a partition may always have waiting, however many partitions there are.
 const MIN_INBOX_BYTES: usize = 256 << 10;
+/// Arrivals that may wait for a reader before it is told no more ends: it is behind in any case.
+const MAX_WAITING: usize = 1024;
 /// How long nothing may become free before partitions are paused: a batch takes some milliseconds.
 const STUCK_AFTER: Duration = Duration::from_millis(200);
 /// How often it is looked whether there is room.
@@ -218,6 +220,7 @@ pub fn consume(
         assignee: Mutex::new(assignee),
         slots: Mutex::default(),
         failed: Mutex::default(),
+        must_find_lost: AtomicBool::new(false),
     };
     let consumer = settings.consumer(context)?;
     settings.check(&consumer)?;
@@ -269,6 +272,8 @@ struct GroupContext {
     assignee: Mutex<Box<dyn Assignee>>,
     slots: Mutex<Vec<Slot>>,
     failed: Mutex<Option<KafkaSourceError>>,
+    /// A position was refused, and not all partitions have been looked at since.
+    must_find_lost: AtomicBool,
 }
 
 type GroupConsumer = BaseConsumer<GroupContext>;
@@ -316,7 +321,8 @@ impl GroupContext {
         let mut slots = self.lock_slots();
         for (AssignedAt { partition, offset, inbox }, (start, end)) in placed.into_iter().zip(ends)
         {
-            if offset > end {
+            // The end is older than the claim: the owner before may have read on meanwhile.
+            if offset > end && offset > self.end_now(consumer, &partition)? {
                 return Err(self.truncated(&partition, end, offset));
             }
             if offset < start {
@@ -331,7 +337,19 @@ impl GroupContext {
             slots.push(Slot { partition, inbox, pending, next_offset, is_paused: false });
         }
         drop(slots);
-        consumer.incremental_assign(&begin).map_err(|error| self.fatal(&error))
+        let assigned = consumer.incremental_assign(&begin);
+        // librdkafka keeps a pause from an earlier assignment.
+        assigned.and_then(|()| consumer.resume(&begin)).map_err(|error| self.fatal(&error))
+    }
+
+    fn end_now(
+        &self,
+        consumer: &GroupConsumer,
+        partition: &TopicPartition,
+    ) -> Result<i64, KafkaSourceError> {
+        let found = consumer.fetch_watermarks(&partition.topic, partition.number, ANSWER_WITHIN);
+        let (_, end) = found.map_err(|error| self.settings.unreachable(&error, &self.talk))?;
+        Ok(end)
     }
 
     fn revoke(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
@@ -467,7 +485,11 @@ fn poll_until(consumer: &GroupConsumer, must_rest: &AtomicBool) {
         if last_look.elapsed() >= LOOK_EVERY {
             last_look = Instant::now();
             context.commit(consumer);
-            if let Err(error) = reopen(consumer) {
+            let lost = match context.must_find_lost.load(Ordering::Relaxed) {
+                true => find_lost(consumer),
+                false => Ok(()),
+            };
+            if let Err(error) = lost.and_then(|()| reopen(consumer)) {
                 context.fail(error);
             }
         }
@@ -500,8 +522,11 @@ fn read_from(
 ) -> Result<(), KafkaSourceError> {
     let mut list = TopicPartitionList::new();
     add(&mut list, partition, offset)?;
-    let again =
-        consumer.incremental_unassign(&list).and_then(|()| consumer.incremental_assign(&list));
+    // librdkafka keeps a pause from before.
+    let again = consumer
+        .incremental_unassign(&list)
+        .and_then(|()| consumer.incremental_assign(&list))
+        .and_then(|()| consumer.resume(&list));
     again.map_err(|error| consumer.context().fatal(&error))
 }
 
@@ -606,18 +631,27 @@ fn hear(consumer: &GroupConsumer, error: &KafkaError) {
 /// first that is there.
 fn find_lost(consumer: &GroupConsumer) -> Result<(), KafkaSourceError> {
     let context = consumer.context();
+    context.must_find_lost.store(false, Ordering::Relaxed);
+    let source = &context.settings.source_id;
+    warn!(source, "a broker does not have a position that was asked for; looking for what is lost");
     for slot in context.lock_slots().iter_mut() {
         let (topic, number) = (slot.partition.topic.clone(), slot.partition.number);
         let Ok((start, end)) = consumer.fetch_watermarks(&topic, number, END_WITHIN) else {
+            // The broker does not say; it is asked again.
+            context.must_find_lost.store(true, Ordering::Relaxed);
             continue;
         };
         if slot.next_offset > end {
             return Err(context.truncated(&slot.partition, end, slot.next_offset));
         }
+        let source = &context.settings.source_id;
         if slot.next_offset >= start {
+            // Whichever partition it was, librdkafka fetches it no more by itself.
+            slot.flush();
+            slot.is_paused = false;
+            read_from(consumer, &slot.partition, slot.next_offset)?;
             continue;
         }
-        let source = &context.settings.source_id;
         let (first, last) = (slot.next_offset, start - 1);
         warn!(
             source,
@@ -630,6 +664,7 @@ fn find_lost(consumer: &GroupConsumer) -> Result<(), KafkaSourceError> {
         slot.flush();
         slot.inbox.put(Arrival::Lost { before: start });
         slot.next_offset = start;
+        slot.is_paused = false;
         read_from(consumer, &slot.partition, start)?;
     }
     Ok(())
@@ -654,6 +689,7 @@ fn look_for_ends(consumer: &GroupConsumer, has_ended: &AtomicBool) {
             }
             let clock = clock_us();
             match consumer.fetch_watermarks(&partition.topic, partition.number, END_WITHIN) {
+                Ok(_) if inbox.arrivals.len() > MAX_WAITING => {}
                 Ok((_, end)) => inbox.put(Arrival::End { end, clock }),
                 Err(error) => debug!(%error, topic = &*partition.topic, "no end is known"),
             }

@@ -188,6 +188,8 @@ impl TopicReader {
         );
         let now = self.log_time.now();
         let log_time = if now == i64::MIN { clock } else { now };
+        // What comes next is no earlier.
+        self.log_time.tick(log_time);
         let record = RejectedRecord::new(Reject::new(RejectReason::Lost, detail), b"", 0);
         self.stats.records += 1;
         self.stats.rejected += 1;
