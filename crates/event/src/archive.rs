@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::batch::Partition;
+
 /// The three tables of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
@@ -63,6 +65,17 @@ pub struct ArchiveFile {
 }
 
 impl ArchiveFile {
+    /// The file of a day of a partition, over the offsets `first..=last`.
+    pub fn new(partition: &Partition, date: String, (first, last): (i64, i64)) -> Self {
+        Self {
+            date,
+            source_id: partition.source_id.to_string(),
+            partition: partition.name.to_string(),
+            first,
+            last,
+        }
+    }
+
     /// Its path below the archive's folder.
     pub fn path(&self, table: Table) -> PathBuf {
         PathBuf::from(table.folder())

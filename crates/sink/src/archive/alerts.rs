@@ -66,25 +66,19 @@ const MESSAGES_AT_ONCE: usize = 1024;
 /// Rows per row group; an archive has few alerts compared to events.
 const ROWS_PER_ROW_GROUP: usize = 65_536;
 
-/// Writes the messages of a run over the offsets `first..=last` of a partition, then removes the
+/// Writes the messages of a run over a span of offsets of a partition, then removes the
 /// files of earlier runs that lie within. A file that is the same already stays as it is.
 pub(super) fn replace(
     root: &Path,
     partition: &Partition,
-    (first, last): (i64, i64),
+    span: (i64, i64),
     messages: Vec<Message>,
     report: &mut ArchiveReport,
 ) -> Result<(), ArchiveError> {
     let mut superseded = existing::files(root, Table::Alerts, partition)?;
-    superseded.retain(|f| first <= f.first && f.last <= last);
+    superseded.retain(|f| span.0 <= f.first && f.last <= span.1);
     for (date, messages) in by_date(messages) {
-        let file = ArchiveFile {
-            date,
-            source_id: partition.source_id.to_string(),
-            partition: partition.name.to_string(),
-            first,
-            last,
-        };
+        let file = ArchiveFile::new(partition, date, span);
         let path = root.join(file.path(Table::Alerts));
         let folder = path.parent().expect("a file of an archive lies in a folder");
         let temporary = Temporary::create(folder, &file.partition, file.first)?;
@@ -108,23 +102,17 @@ fn by_date(mut messages: Vec<Message>) -> BTreeMap<String, Vec<Message>> {
     dates
 }
 
-/// Writes the messages of an epoch over the offsets `first..=last` of a partition, a file for each day,
+/// Writes the messages of an epoch over a span of offsets of a partition, a file for each day,
 /// under names that wait for their manifest.
 pub(super) fn staged(
     stage: &Stage,
     partition: &Partition,
-    (first, last): (i64, i64),
+    span: (i64, i64),
     messages: Vec<Message>,
 ) -> Result<Vec<RangeFile>, ArchiveError> {
     let mut files = Vec::new();
     for (date, messages) in by_date(messages) {
-        let file = ArchiveFile {
-            date,
-            source_id: partition.source_id.to_string(),
-            partition: partition.name.to_string(),
-            first,
-            last,
-        };
+        let file = ArchiveFile::new(partition, date, span);
         let temporary = Temporary::staged(stage, Table::Alerts, &file)?;
         let whole = write(temporary, partition, &messages)?;
         files.push(RangeFile { file, table: Table::Alerts, whole });

@@ -166,13 +166,7 @@ pub(super) fn begin_day(
     before_offset: i64,
     records: u64,
 ) -> Range {
-    let file = ArchiveFile {
-        date: format_date(log_time),
-        source_id: partition.source_id.to_string(),
-        partition: partition.name.to_string(),
-        first: offset,
-        last: offset,
-    };
+    let file = ArchiveFile::new(partition, format_date(log_time), (offset, offset));
     let log_time = (log_time.div_euclid(DAY) + 1) * DAY;
     Range::begin(file, RangeEnd { offset: before_offset, log_time, records }, None)
 }
