@@ -147,21 +147,22 @@ fn start(shared: &Arc<Shared>) -> anyhow::Result<Vec<JoinHandle<()>>> {
 
 /// Shows numbers until it is time to rest.
 fn watch(shared: &Shared, board: &Board) {
-    let mut said_blind = BTreeSet::new();
+    let (mut formats, mut said_blind) = (BTreeSet::new(), BTreeSet::new());
     while !shared.must_rest.load(Ordering::Relaxed) {
         std::thread::sleep(LOOK_EVERY);
         board.show(|| shared.registry.numbers(&shared.options, &shared.outbox));
-        say_blind(shared, &mut said_blind);
+        let read = shared.registry.formats();
+        if read != formats {
+            say_blind(&shared.options.rules, &read, &mut said_blind);
+            formats = read;
+        }
     }
 }
 
 /// Says once of each rule that it can see nothing in the formats read so far.
-fn say_blind(shared: &Shared, said: &mut BTreeSet<Arc<str>>) {
-    let formats = shared.registry.formats();
-    if formats.is_empty() {
-        return;
-    }
-    for rule in coverage(&shared.options.rules, &[], &formats).rules {
+fn say_blind(rules: &RuleSet, formats: &BTreeSet<&str>, said: &mut BTreeSet<Arc<str>>) {
+    let formats: Vec<&str> = formats.iter().copied().collect();
+    for rule in coverage(rules, &[], &formats).rules {
         if let Some(reason) = rule.blind.filter(|_| said.insert(rule.rule.clone())) {
             warn!(rule = &*rule.rule, reason, "a rule is blind");
         }

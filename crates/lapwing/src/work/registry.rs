@@ -1,6 +1,6 @@
 //! The lanes of a process, as the endpoint shows them: those that run, and the sums of those that have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -94,13 +94,17 @@ impl Registry {
     }
 
     /// The formats read so far.
-    pub(super) fn formats(&self) -> Vec<&'static str> {
-        let totals = self.totals().0;
-        let formats = totals.sources.values().flat_map(|source| &source.formats);
-        let mut names: Vec<&str> = formats.map(|(name, _)| *name).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    pub(super) fn formats(&self) -> BTreeSet<&'static str> {
+        let lanes = self.lock();
+        let names = |source: &SourceStats| -> Vec<&'static str> {
+            source.formats.iter().map(|(name, _)| *name).collect()
+        };
+        let mut formats: BTreeSet<_> = lanes.ended.sources.values().flat_map(names).collect();
+        for lane in lanes.running.values() {
+            let numbers = lane.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            formats.extend(names(&numbers.source));
+        }
+        formats
     }
 
     /// The sums, and the lanes that run.
