@@ -9,6 +9,6 @@ pub use decode::{DecodeOptions, KeepRaw};
 pub use source::kafka::{Decoders, LentDecoder, LogTimeStep, ReadBefore, TopicCursor, TopicReader};
 pub use source::{
     ArchiveOptions, ArchiveSource, FollowCursor, FollowOptions, FollowSource, Next, RefusedLog,
-    ReplayOptions, ReplaySource, Source, SourceError, SourceStats, Start, default_source_id,
-    is_archive,
+    ReplayOptions, ReplaySource, Source, SourceError, SourceStats, Start, clock_us,
+    default_source_id, is_archive,
 };

@@ -3,6 +3,7 @@
 
 mod archive;
 mod assemble;
+mod clock;
 mod discover;
 mod follow;
 pub mod kafka;
@@ -27,6 +28,7 @@ use lapwing_event::Batch;
 use crate::format::FORMATS;
 
 pub use archive::{ArchiveOptions, ArchiveSource, is_archive};
+pub use clock::clock_us;
 pub use discover::{Log, LogFile, STDIN, default_source_id, discover};
 pub use follow::{FileCursor, FileId, FollowCursor, FollowOptions, FollowSource, Start};
 pub use replay::{ReplayOptions, ReplaySource};

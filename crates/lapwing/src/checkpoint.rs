@@ -20,7 +20,7 @@ mod swap;
 mod verify;
 
 pub(crate) use archive::ArchivePlace;
-pub(crate) use chain::{Appended, Chain, now_us, random_id};
+pub(crate) use chain::{Appended, Chain, random_id};
 pub(crate) use claim::{Claimed, Resume, claim, go_on};
 pub(crate) use compact::{CompactOptions, Compacted, TARGET_BYTES, compact};
 pub use error::CheckpointError;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use lapwing_event::Message;
-use lapwing_ingest::LogTimeStep;
+use lapwing_ingest::{LogTimeStep, clock_us};
 use lapwing_sink::StagedFile;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::checkpoint::{
     AlertsEntry, Appended, ArchivePlace, Chain, ChainStore, CheckpointError, Cursor, Entry,
-    EpochEntry, StateEntry, now_us, random_id, sha256,
+    EpochEntry, StateEntry, random_id, sha256,
 };
 use crate::outbox::Outbox;
 
@@ -60,7 +60,7 @@ impl Default for Progress {
         Self {
             is_lost: AtomicBool::new(false),
             committed_offset: AtomicI64::new(-1),
-            committed_at: AtomicI64::new(now_us()),
+            committed_at: AtomicI64::new(clock_us()),
         }
     }
 }
@@ -200,7 +200,7 @@ impl Committer {
         self.append(&entry).await?;
         self.after_epoch(&entry, state.name).await?;
         self.progress.committed_offset.store(next_offset, Ordering::Relaxed);
-        self.progress.committed_at.store(now_us(), Ordering::Relaxed);
+        self.progress.committed_at.store(clock_us(), Ordering::Relaxed);
         let partition = self.chain.partition();
         let (source, partition) = (&*partition.source_id, &*partition.name);
         info!(source, partition, records, next_offset, manifest = self.chain.number(), "epoch");

@@ -11,14 +11,14 @@ use anyhow::{Context, bail};
 use lapwing_detector::rule::RuleSet;
 use lapwing_detector::{Detector, Limits};
 use lapwing_event::{Alert, Batch, Message, Partition, Status};
-use lapwing_ingest::{LogTimeStep, Next, SourceError, SourceStats};
+use lapwing_ingest::{LogTimeStep, Next, SourceError, SourceStats, clock_us};
 use lapwing_sink::{
     ArchiveOptions, ArchiveReport, EncoderMemory, Sink, SinkError, StagedFile, Staging,
 };
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::checkpoint::{AlertsEntry, Cursor, Resume, now_us, random_id};
+use crate::checkpoint::{AlertsEntry, Cursor, Resume, random_id};
 use crate::committer::{EpochJob, Job, Progress};
 use crate::pipeline::Pipeline;
 use crate::report::Report;
@@ -322,7 +322,7 @@ impl<'a> Lane<'a> {
         self.last_shown = Some(Instant::now());
         if self.epoch_began.is_none() && self.jobs.capacity() == self.jobs.max_capacity() {
             // Nothing was read since the last epoch: what there is, is at rest.
-            self.progress.committed_at.store(now_us(), Ordering::Relaxed);
+            self.progress.committed_at.store(clock_us(), Ordering::Relaxed);
         }
         let numbers = LaneNumbers {
             report: self.pipeline.report().counters(),

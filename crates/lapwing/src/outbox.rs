@@ -1,6 +1,7 @@
 //! Where alerts are handed over, once a manifest has committed them: the sinks of a process, shared by all
 //! its partitions. Whatever stops a sink is tried again; nothing is passed over.
 
+use lapwing_ingest::clock_us;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,6 @@ use hdrhistogram::Histogram;
 use lapwing_event::Message;
 use lapwing_sink::Sink;
 use tracing::error;
-
-use crate::checkpoint::now_us;
 
 /// Longest latency that the histogram tells apart, one hour; longer ones count as one hour.
 const MAX_LATENCY_US: u64 = 3_600_000_000;
@@ -57,7 +56,7 @@ impl Outbox {
 
     /// Counts how long messages took from the log time that raised them until now.
     pub(crate) fn count_latency(&self, messages: &[Message]) {
-        let now = now_us();
+        let now = clock_us();
         let mut latency = self.latency_us.lock().unwrap_or_else(PoisonError::into_inner);
         for message in messages {
             let us = now.saturating_sub(message.log_time).max(1);

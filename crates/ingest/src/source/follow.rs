@@ -8,13 +8,14 @@ mod watch;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use lapwing_event::time::MINUTE;
 use lapwing_event::{LogTimeOrigin, Partition, Split};
 use tracing::warn;
 
 use super::assemble::{BatchBuilder, Stamp};
+use super::clock::clock_us;
 use super::log_time::TimedChunk;
 use super::merge::Piece;
 use super::recognise::{PROBE_BYTES, PROBE_RECORDS, verdict};
@@ -176,9 +177,7 @@ impl FollowSource {
 
     /// The time of reading; it never goes back.
     fn now(&mut self) -> i64 {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = since_epoch.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
-        self.log_time = self.log_time.max(now);
+        self.log_time = self.log_time.max(clock_us());
         self.log_time
     }
 

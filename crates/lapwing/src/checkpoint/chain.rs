@@ -1,8 +1,9 @@
 //! The head of a chain in the hands of its owner: manifests are appended one after the other, and
 //! whoever finds that another process has claimed the partition writes nothing any more.
 
+use lapwing_ingest::clock_us;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lapwing_event::Partition;
 use lapwing_event::time::format_time;
@@ -158,7 +159,7 @@ impl Chain {
             previous: self.hash.clone(),
             attempt: attempt.to_owned(),
             worker: worker(),
-            written_at: format_time(now_us()),
+            written_at: format_time(clock_us()),
             source_id: self.partition.source_id.clone(),
             partition: self.partition.name.clone(),
             entry: entry.clone(),
@@ -191,10 +192,4 @@ pub(crate) fn random_id() -> String {
 fn worker() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}:{}", host.trim(), std::process::id())
-}
-
-/// The time of this machine, microseconds.
-pub(crate) fn now_us() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since_epoch.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
 }

@@ -1,5 +1,6 @@
 //! `lapwing checkpoint`: list, show and verify chains of manifests, and shorten them.
 
+use lapwing_ingest::clock_us;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use lapwing_event::time::{format_duration, format_time, parse_time, parse_timesp
 use super::Outcome;
 use crate::checkpoint::{
     ArchivePlace, ChainStore, Entry, EpochEntry, Manifest, Place, Upkeep, Verified, chains_of,
-    now_us, prune, verify,
+    prune, verify,
 };
 use crate::config::Config;
 
@@ -178,7 +179,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
             Some((epoch, written)) => (
                 epoch.next_offset.to_string(),
                 epoch.log_time.map_or_else(none, format_time),
-                parse_time(written).map_or_else(none, |at| format_duration(now_us() - at)),
+                parse_time(written).map_or_else(none, |at| format_duration(clock_us() - at)),
                 epoch.open_alerts.to_string(),
             ),
         };
@@ -281,7 +282,7 @@ async fn prune_all(args: &PruneArgs) -> anyhow::Result<Outcome> {
         format!("--keep {}: expected a whole number and a unit: 30m, 12h, 1d", args.keep)
     })?;
     let upkeep = open_configured(&Config::read(&args.config)?)?;
-    let deleted = prune(&upkeep, now_us() - keep).await?;
+    let deleted = prune(&upkeep, clock_us() - keep).await?;
     writeln!(io::stdout().lock(), "removed {deleted} manifests")?;
     Ok(Outcome::Done)
 }

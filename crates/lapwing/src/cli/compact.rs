@@ -1,5 +1,6 @@
 //! `lapwing compact`: merge the small files of the archive.
 
+use lapwing_ingest::clock_us;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use lapwing_event::time::{format_date, parse_time};
 
 use super::Outcome;
 use super::checkpoint::{block_on, open_configured};
-use crate::checkpoint::{self, CompactOptions, Compacted, TARGET_BYTES, now_us};
+use crate::checkpoint::{self, CompactOptions, Compacted, TARGET_BYTES};
 use crate::config::Config;
 
 /// What holds meanwhile.
@@ -43,7 +44,7 @@ pub(super) fn compact(args: &CompactArgs) -> anyhow::Result<Outcome> {
     }
     let options = CompactOptions {
         date: args.date.clone(),
-        today: format_date(now_us()),
+        today: format_date(clock_us()),
         min_files: args.min_files,
         target_bytes: TARGET_BYTES,
     };

@@ -1,5 +1,6 @@
 //! `lapwing retain`: remove days of the archive that are older than they are kept.
 
+use lapwing_ingest::clock_us;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use lapwing_event::time::format_date;
 
 use super::Outcome;
 use super::checkpoint::{block_on, open_configured};
-use crate::checkpoint::{self, KeepDays, now_us};
+use crate::checkpoint::{self, KeepDays};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub(super) fn retain(args: &RetainArgs) -> anyhow::Result<Outcome> {
     if config.retention.is_empty() {
         bail!("{}: no retention is set, so everything is kept", args.config.display());
     }
-    let now = now_us();
+    let now = clock_us();
     let kept = config.retention.iter().map(|(table, span)| (*table, format_date(now - span)));
     let kept: KeepDays = kept.collect();
     let (files, bytes) = block_on(async {

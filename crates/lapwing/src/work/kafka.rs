@@ -16,13 +16,13 @@ use lapwing_ingest::source::kafka::{
 };
 use lapwing_ingest::{
     Decoders, LentDecoder, LogTimeStep, Next, ReadBefore, SourceError, SourceStats, TopicCursor,
-    TopicReader,
+    TopicReader, clock_us,
 };
 use tracing::{info, warn};
 
 use super::Shared;
 use super::keep::{Rest, keep, take_over};
-use crate::checkpoint::{Claimed, Cursor, now_us};
+use crate::checkpoint::{Claimed, Cursor};
 use crate::committer::Progress;
 use crate::config::{Input, KafkaConfig};
 use crate::lane::PartitionSource;
@@ -307,7 +307,7 @@ impl PartitionSource for TopicLane {
         Ok(match self.outlet.next(WAIT) {
             Some(Arrival::Records(raw)) => {
                 let decoder = self.lent.insert(self.decoders.lend());
-                match self.reader.read(raw, now_us(), decoder) {
+                match self.reader.read(raw, clock_us(), decoder) {
                     Some(batch) => Next::Batch(batch),
                     None => {
                         self.lent = None;
@@ -316,7 +316,7 @@ impl PartitionSource for TopicLane {
                 }
             }
             Some(Arrival::Lost { before }) => {
-                self.reader.lose(before, now_us()).map_or(NOTHING, Next::Batch)
+                self.reader.lose(before, clock_us()).map_or(NOTHING, Next::Batch)
             }
             Some(Arrival::End { end, clock }) => {
                 self.end = Some(end);

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use lapwing_event::archive::is_partition_name;
@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::client::{ANSWER_WITHIN, HasTalk, KafkaSettings, Talk, describe};
 use super::error::{KafkaSourceError, is_denied};
 use crate::decode::{RawBatch, Timestamp};
+use crate::source::clock_us;
 
 /// How long a poll waits for records: the most that a stop or a rebalance is delayed by.
 const POLL: Duration = Duration::from_millis(50);
@@ -695,10 +696,4 @@ fn look_for_ends(consumer: &GroupConsumer, has_ended: &AtomicBool) {
             }
         }
     }
-}
-
-/// The time of this machine, microseconds.
-pub(super) fn clock_us() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since_epoch.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
 }

@@ -20,12 +20,12 @@ use tracing::{debug, warn};
 use self::plan::{Span, plan};
 use super::address::{OffsetRange, TopicAddress};
 use super::client::{ANSWER_WITHIN, Alone, KafkaSettings, Talk, describe};
-use super::consumer::{add, clock_us, timestamp};
+use super::consumer::{add, timestamp};
 use super::error::{KafkaSourceError, is_denied, way_out};
 use super::reader::{Decoders, ReadBefore, TopicCursor, TopicReader};
 use crate::decode::{DecodeOptions, RawBatch, Timestamp};
 use crate::format::Format;
-use crate::source::{Next, Source, SourceError, SourceStats};
+use crate::source::{Next, Source, SourceError, SourceStats, clock_us};
 
 /// librdkafka wants a group for partitions that are assigned, though nothing is asked of it here.
 const GROUP: &str = "lapwing-replay";
